@@ -1,0 +1,41 @@
+// What a disk is asked to do, as data. The engine says it, the store (or the simulated disk) does it; neither knows the
+// other.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.hpp"
+
+namespace coterie::disk {
+
+/// Key spaces of one node's storage. `state` is what a snapshot transfers and replaces; `local` and `meta` are this
+/// node's own.
+enum class space : std::uint8_t { meta, log, state, local };
+
+struct op {
+  enum class kind : std::uint8_t { put, erase, erase_range } what = kind::put;
+  space in = space::meta;
+  bytes key;           ///< erase_range: first key
+  shared_bytes value;  ///< put: the value
+  bytes end;           ///< erase_range: first key that stays; empty = to the end of the space
+};
+/// Applied as a whole or not at all, after all earlier batches and before all later ones, also across a crash.
+using batch = std::vector<op>;
+using item = std::pair<bytes, bytes>;
+
+inline op put(space in, bytes key, shared_bytes value) {
+  return {op::kind::put, in, std::move(key), std::move(value), {}};
+}
+inline op erase(space in, bytes key) { return {op::kind::erase, in, std::move(key), {}, {}}; }
+inline op erase_range(space in, bytes from, bytes to) {
+  return {op::kind::erase_range, in, std::move(from), {}, std::move(to)};
+}
+
+/// Everything that a node reads when it starts: three whole spaces, and of `state` the keys below `state_memory_end`.
+struct image {
+  std::vector<item> meta, log, local, state;  ///< each in key order
+};
+
+}  // namespace coterie::disk

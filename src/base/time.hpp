@@ -1,0 +1,54 @@
+// Time as the pure layers see it: values that a driver read once at the start of a turn. No clock is read here.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+
+namespace coterie {
+
+using std::chrono::duration_cast;
+using namespace std::chrono_literals;
+
+/// CLOCK_MONOTONIC_RAW: not slewed by NTP, stands still during suspend. Timers run on it.
+struct raw_clock {
+  using duration = std::chrono::nanoseconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<raw_clock>;
+  static constexpr bool is_steady = true;
+};
+/// CLOCK_BOOTTIME: counts suspend.
+struct boot_clock {
+  using duration = std::chrono::nanoseconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<boot_clock>;
+  static constexpr bool is_steady = true;
+};
+
+using duration = std::chrono::nanoseconds;
+using instant = raw_clock::time_point;                               ///< a moment on this node's steady clock
+using boot_instant = boot_clock::time_point;                         ///< the same, counting suspend
+using wall_time = std::chrono::sys_time<std::chrono::milliseconds>;  ///< UTC
+
+inline constexpr instant never = instant::max();
+
+/// What the clocks said when the turn began (consensus.md 2, S5).
+struct times {
+  instant steady;
+  boot_instant boot;
+  wall_time wall;
+};
+
+/// Elapsed time for a holder: the larger of both clocks, so that suspend and slew both shorten a lease.
+inline duration elapsed_for_holder(const times& from, const times& to) {
+  return std::max(to.steady - from.steady, to.boot - from.boot);
+}
+/// Elapsed time for whoever may take a lease away: the smaller of both clocks.
+inline duration elapsed_for_granter(const times& from, const times& to) {
+  return std::min(to.steady - from.steady, to.boot - from.boot);
+}
+
+}  // namespace coterie

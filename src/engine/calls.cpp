@@ -1,0 +1,367 @@
+// What clients ask of this node, one handler a request. Reads that must be linearizable go through a read index round
+// first.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "engine/state.hpp"
+#include "wire/codec.hpp"
+
+namespace coterie::engine {
+
+namespace {
+constexpr std::size_t history_limit = 1'000;
+template <class... F>
+struct overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+overloaded(F...) -> overloaded<F...>;
+}  // namespace
+
+void engine::state::on_call(const call& c) {
+  const duration timeout = c.timeout ? duration(*c.timeout) : opt.call_timeout;
+  const auto deadline = ctx.now.steady + timeout;
+  const auto id = c.id;
+  const auto refuse_low = [&] {
+    if (low_disk) ctx.refuse(id, errc::limit, "the disk of this node is nearly full: free space, then try again");
+    return low_disk;
+  };
+  const bool log_free =
+      std::holds_alternative<wire::get_status>(c.what) || std::holds_alternative<wire::get_members>(c.what) ||
+      std::holds_alternative<wire::wait_members>(c.what) || std::holds_alternative<wire::follow_events>(c.what) ||
+      std::holds_alternative<wire::stop_node>(c.what) || std::holds_alternative<wire::publish>(c.what) ||
+      std::holds_alternative<wire::listen>(c.what) || std::holds_alternative<wire::register_cache>(c.what) ||
+      std::holds_alternative<wire::invalidate_cache>(c.what) || std::holds_alternative<wire::list_caches>(c.what) ||
+      std::holds_alternative<wire::add_runner>(c.what);
+  if (opt.gossip_only && !log_free)
+    return ctx.refuse(id, errc::unavailable,
+                      "this node runs with --gossip-only: it has membership and messages, no log");
+  if (end && !std::holds_alternative<wire::get_status>(c.what) && !std::holds_alternative<wire::release_lock>(c.what) &&
+      !std::holds_alternative<wire::finish_job>(c.what) && !std::holds_alternative<wire::end_process>(c.what) &&
+      !std::holds_alternative<wire::get_members>(c.what))
+    return ctx.refuse(id, errc::closed, "the node is stopping: ask another one");
+  const bool local_log =
+      std::holds_alternative<wire::peek_journal>(c.what) || std::holds_alternative<wire::count_journal>(c.what) ||
+      std::holds_alternative<wire::begin_process>(c.what) || std::holds_alternative<wire::end_process>(c.what) ||
+      std::holds_alternative<wire::watch_journal>(c.what);
+  if (local_log && !rep)
+    return ctx.refuse(id, errc::unavailable,
+                      fmt::format("the cluster is not formed yet ({}): wait, or see coterie status",
+                                  genesis ? genesis->situation() : ""));
+  std::visit(overloaded{
+                 [&](const wire::get_status&) { ctx.reply(id, status()); },
+                 [&](const wire::get_members&) { ctx.reply(id, member_list()); },
+                 [&](const wire::wait_members& x) {
+                   member_waits[id] = {x.count, deadline};
+                   check_waiting_members();
+                 },
+                 [&](const wire::follow_events& x) { events.follow(id, x); },
+                 [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
+                 [&](const wire::stop_node&) { begin_end(id, false, timeout); },
+                 [&](const wire::acquire_lock& x) { locks.acquire(id, x, timeout); },
+                 [&](const wire::release_lock& x) { locks.release(id, x); },
+                 [&](const wire::add_job& x) {
+                   if (refuse_low()) return;
+                   auto job = x.job;
+                   if (job.id.empty()) job.id = fmt::format("job-{:016x}{:016x}", ctx.random.next(), ctx.random.next());
+                   auto name = job.id;
+                   submit(id, std::move(job), timeout, std::move(name));
+                 },
+                 [&](const wire::remove_job& x) { submit(id, machine::unschedule_job{x.id}, timeout); },
+                 [&](const wire::add_runner& x) { jobs.add_runner(id, x); },
+                 [&](const wire::finish_job& x) { jobs.finish(id, x); },
+                 [&](const wire::append_journal& x) {
+                   if (!refuse_low()) submit(id, machine::journal_append{x.journal, x.key, x.items}, timeout);
+                 },
+                 [&](const wire::keep_journal& x) {
+                   submit(id, machine::journal_retention{x.journal, x.keep}, timeout);
+                 },
+                 [&](const wire::peek_journal& x) { journals.peek(id, x, *rep); },
+                 [&](const wire::count_journal& x) { journals.count(id, x, *rep); },
+                 [&](const wire::begin_process& x) { journals.begin(id, x, *rep); },
+                 [&](const wire::end_process& x) { journals.end(id, x, *rep); },
+                 [&](const wire::watch_journal& x) { journals.watch(id, x, *rep); },
+                 [&](const wire::register_cache& x) { shared.register_cache(id, x); },
+                 [&](const wire::invalidate_cache& x) { shared.invalidate(id, x, deadline); },
+                 [&](const wire::list_caches&) { shared.list(id); },
+                 [&](const wire::publish& x) { shared.publish(id, x); },
+                 [&](const wire::listen& x) { shared.listen(id, x); },
+                 [&](const auto& x) {
+                   barrier(id, x, timeout);
+                 },  // list_locks, list_jobs, job_history, reset_journal, wait_visible
+             },
+             c.what);
+}
+
+void engine::state::on_cancel(call_id id) {
+  locks.cancel(id);
+  jobs.cancel(id);
+  shared.cancel(id);
+  events.cancel(id);
+  if (rep) journals.cancel(id, *rep);
+  member_waits.erase(id);
+  std::erase_if(barriers, [&](const auto& b) { return b.second.call == id; });
+  for (auto it = submitted.begin(); it != submitted.end();) {
+    if (it->second.call != id) {
+      ++it;
+      continue;
+    }
+    outbox.abandon(it->first);
+    it = submitted.erase(it);
+  }
+}
+
+void engine::state::submit(call_id id, machine::command_body body, duration timeout, std::string job) {
+  if (auto ok = machine::check(body, opt.limits); !ok) return ctx.reply(id, ok.error());
+  auto t = outbox.submit(std::move(body), ctx.now.steady + timeout);
+  if (!t) return ctx.reply(id, t.error());
+  submitted[*t] = {id, std::move(job)};
+  next_request_tick = std::min(next_request_tick, ctx.now.steady + 100ms);
+}
+
+void engine::state::on_answer(const requests::answered& a) {
+  if (locks.on_answer(a) || jobs.on_answer(a)) return;
+  const auto it = submitted.find(a.id);
+  if (it == submitted.end()) return;
+  const auto [id, job] = std::move(it->second);
+  submitted.erase(it);
+  if (!a.what.ok()) return ctx.refuse(id, a.what.code, a.what.text.empty() ? describe(a.what.code) : a.what.text);
+  if (!job.empty()) {
+    wire::job_added out{job, a.what.value, a.what.value2 != 0, {}, {}};
+    const auto j = rep->state().jobs().find(job);
+    if (j != rep->state().jobs().end()) {
+      out.next = j->second.next;
+      out.then = machine::time_after_next(j->second);
+    }
+    return ctx.reply(id, std::move(out));
+  }
+  if (a.what.value > 0) {
+    wire::appended out;
+    for (auto i = a.what.value; i <= std::max(a.what.value, a.what.value2); ++i) out.ids.push_back(i);
+    return ctx.reply(id, std::move(out));
+  }
+  ctx.reply(id, wire::done{});
+}
+
+// ---- linearizable reads
+// --------------------------------------------------------------------------------------------------------
+
+void engine::state::barrier(call_id id, wire::request what, duration timeout) {
+  if (const auto* r = std::get_if<wire::reset_journal>(&what))
+    if (auto ok = machine::check_journal(r->journal); !ok) return ctx.reply(id, ok.error());
+  if (barriers.size() >= opt.max_calls) return ctx.refuse(id, errc::limit, "too many reads wait on this node");
+  barriers[++next_round] = {
+      .call = id, .what = std::move(what), .deadline = ctx.now.steady + timeout, .retry = ctx.now.steady, .index = {}};
+  check_barriers();
+}
+
+void engine::state::check_barriers() {
+  const auto now = ctx.now.steady;
+  const bool contact = requests::quorum_contact(rep ? &*rep : nullptr, now);
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, b] : barriers) ids.push_back(id);
+  for (const auto id : ids) {
+    const auto it = barriers.find(id);
+    auto& b = it->second;
+    b.saw_quorum |= contact;
+    if (b.index && rep->core().applied() >= *b.index) {
+      const auto done = std::move(b);
+      barriers.erase(it);
+      serve(done.call, done.what);
+    } else if (now >= b.deadline) {
+      if (contact)
+        ctx.refuse(b.call, errc::timeout, "a quorum is there, but the read was not confirmed in time: try again");
+      else
+        ctx.refuse(b.call, errc::no_quorum, "no contact with a majority of the voters: see coterie status");
+      barriers.erase(it);
+    } else if (!b.index && now >= b.retry && contact) {
+      // A fresh id for each attempt (etcd#20418).
+      auto again = std::move(b);
+      barriers.erase(it);
+      again.retry = now + 1s;
+      const auto fresh = ++next_round;
+      barriers[fresh] = std::move(again);
+      rep->core().read_index(fresh, now);
+    }
+  }
+}
+
+void engine::state::serve(call_id id, const wire::request& what) {
+  const auto& m = rep->state();
+  std::visit(
+      overloaded{
+          [&](const wire::wait_visible&) { ctx.reply(id, wire::done{}); },
+          [&](const wire::reset_journal& x) { journals.reset(id, x.journal, *rep); },
+          [&](const wire::list_locks& x) {
+            wire::lock_list out;
+            for (const auto& [name, l] : m.locks()) {
+              if (!l.holder || (!x.name.empty() && x.name != name)) continue;
+              out.locks.push_back({name, name_of(l.holder->session),
+                                   machine::fence_of(log_index(l.holder->grant.value)), l.holder->acquired,
+                                   static_cast<std::uint32_t>(l.waiters.size()), l.holder->label});
+            }
+            ctx.reply(id, std::move(out));
+          },
+          [&](const wire::list_jobs& x) {
+            wire::job_list out;
+            for (const auto& [name, j] : m.jobs()) {
+              if ((!x.id.empty() && x.id != name) || (!x.runner.empty() && x.runner != j.config.runner)) continue;
+              bool runnable = false;
+              for (const auto& [e, s] : m.sessions())
+                runnable |=
+                    s.active && !s.stopping && std::binary_search(s.runners.begin(), s.runners.end(), j.config.runner);
+              out.jobs.push_back({j, j.owner ? name_of(j.owner) : "", runnable});
+            }
+            if (!x.id.empty() && out.jobs.empty())
+              return ctx.refuse(id, errc::not_found, fmt::format("there is no job '{}': see coterie job list", x.id));
+            ctx.reply(id, std::move(out));
+          },
+          [&](const wire::job_history& x) {
+            if (!m.jobs().contains(x.id))
+              return ctx.refuse(id, errc::not_found, fmt::format("there is no job '{}': see coterie job list", x.id));
+            const auto r = rep->fresh_read();
+            history_reads[r] = id;
+            ctx.emit(read{.id = r,
+                          .in = disk::space::state,
+                          .from = machine::history_key(x.id, 0),
+                          .to = machine::history_key(x.id, ~0ull),
+                          .max_items = std::clamp<std::size_t>(x.max, 1, history_limit),
+                          .max_bytes = 8u << 20,
+                          .reverse = true});
+          },
+          [&](const auto&) { ctx.refuse(id, errc::bad_argument, "not a read"); },
+      },
+      what);
+}
+
+void engine::state::on_read(const read_done& r) {
+  if (!rep) return;
+  if (rep->owns(r.id)) return rep->on_read(r);
+  if (journals.on_read(r, *rep)) return;
+  const auto it = history_reads.find(r.id);
+  if (it == history_reads.end()) return;
+  const auto id = it->second;
+  history_reads.erase(it);
+  wire::run_list out;
+  for (const auto& [key, value] : r.items) {
+    auto record = wire::decode_record(key, value);
+    if (auto* run = record ? std::get_if<machine::job_run_record>(&*record) : nullptr) {
+      auto node = run->node ? name_of(run->node) : std::string();
+      out.runs.push_back({std::move(*run), std::move(node)});
+    }
+  }
+  ctx.reply(id, std::move(out));
+}
+
+void engine::state::on_written(std::uint64_t sequence) {
+  for (const auto& w : disk.on_written(sequence)) {
+    std::visit(overloaded{
+                   [](const nobody&) {},
+                   [&](const raft_persist& x) { rep->on_written(x); },
+                   [&](const genesis_persist& x) { genesis->on_persisted(x.sequence, ctx.now.steady); },
+                   [&](const cursor_saved& x) { journals.on_saved(x, *rep); },
+                   [&](const chunk_saved& x) { rep->on_chunk_saved(x); },
+                   [&](const snapshot_installed&) { rep->on_installed(); },
+                   [&](const removal_saved&) { halt(true, "left"); },
+               },
+               w);
+  }
+}
+
+// ---- waiting for members, ending
+// -----------------------------------------------------------------------------------------------
+
+void engine::state::check_waiting_members() {
+  for (auto it = member_waits.begin(); it != member_waits.end();) {
+    const auto alive = members.alive_count();
+    const bool formed = opt.gossip_only || (rep && rep->leader() && rep->state().globals().view > 0 && is_member());
+    if (formed && alive >= it->second.count && members.views_agree()) {
+      ctx.reply(it->first, member_list());
+    } else if (ctx.now.steady >= it->second.deadline) {
+      ctx.refuse(it->first, errc::timeout,
+                 fmt::format("{} of {} members are alive{}: see coterie status", alive, it->second.count,
+                             formed ? (alive >= it->second.count ? ", but not yet in every member's view" : "")
+                                    : ", and the cluster is not formed"));
+    } else {
+      ++it;
+      continue;
+    }
+    it = member_waits.erase(it);
+  }
+}
+
+void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
+  if (leaving) {
+    if (!rep || !is_member()) return ctx.refuse(id, errc::unavailable, "the node is not a member yet: stop it instead");
+    std::size_t others = 0;
+    for (const auto& [m, x] : rep->state().members()) others += m != ctx.self && !x.removed;
+    if (others == 0)
+      return ctx.refuse(id, errc::unavailable, "the last member can't leave its cluster: stop it instead");
+    if (!requests::quorum_contact(&*rep, ctx.now.steady))
+      return ctx.refuse(id, errc::no_quorum,
+                        "leaving is a log entry and needs a majority of the voters: stop the node instead");
+  }
+  end.emplace();
+  end->call = id;
+  end->leaving = leaving;
+  end->deadline = ctx.now.steady + std::max<duration>(timeout, 1s);
+  end->drain_until = ctx.now.steady + std::max<duration>(timeout, 1s) / 2;
+  if (!leaving) members.say_stopping(ctx.now);
+  if (own.epoch()) outbox.submit_quietly(machine::set_activity{false, true});
+  locks.begin_stop();
+  jobs.begin_stop();
+  for (const auto& [w, x] : member_waits) ctx.refuse(w, errc::closed, "the node is stopping");
+  member_waits.clear();
+}
+
+// Drain, (leave the registry,) close the session, hand over leadership, go.
+void engine::state::tend_end() {
+  auto& e = *end;
+  if (e.done) return;
+  const auto now = ctx.now.steady;
+  const bool late = now >= e.deadline;
+  const bool contact = rep && requests::quorum_contact(&*rep, now);
+  if (!late && now < e.drain_until && contact && !(locks.idle() && jobs.idle())) return;
+  if (e.leaving && !e.removed) {
+    const bool leader = rep && rep->leader() == ctx.self;
+    if (leader && !late) {
+      // A leader hands over first, so that its own removal is somebody else's work.
+      for (const auto& p : rep->core().progress())
+        if (rep->core().conf().is_voter(p.id) && p.recently_active && rep->core().transfer_leadership(p.id, now)) break;
+      if (rep->core().conf().voters.size() > 1) return;
+    }
+    if (!e.removal_sent || now >= next_join) {
+      e.removal_sent = true;
+      next_join = now + 500ms;
+      if (rep) send_to_leader(machine::remove_member{ctx.self, true});
+    }
+    if (!late) return;
+    ctx.refuse(e.call, errc::timeout, "leaving was not confirmed in time: the node goes on; try again");
+    locks.resume();
+    jobs.resume();
+    outbox.submit_quietly(machine::set_activity{true, false});
+    end.reset();
+    return;
+  }
+  if (!e.session_abandoned) {
+    e.session_abandoned = true;
+    e.closed = !own.epoch();
+    own.abandon();
+    if (!e.closed && contact) return;
+  }
+  if (!e.closed && contact && !late) return;
+  if (!e.leaving && rep && rep->leader() == ctx.self && !late && contact && rep->core().conf().voters.size() > 1) {
+    for (const auto& p : rep->core().progress())
+      if (rep->core().conf().is_voter(p.id) && p.recently_active && rep->core().transfer_leadership(p.id, now)) break;
+    return;
+  }
+  e.done = true;
+  ctx.reply(e.call, wire::done{});
+  if (!e.leaving) return halt(true, "stopped");
+  members.say_left(ctx.now);
+  settle_members();
+  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("left"))}, true, removal_saved{});
+}
+
+}  // namespace coterie::engine

@@ -1,0 +1,360 @@
+// Streams, formation, joining: from a stranger's hello to a member with a log.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "engine/state.hpp"
+#include "wire/codec.hpp"
+
+namespace coterie::engine {
+
+namespace {
+constexpr std::size_t mesh_size = 32;  // up to this many members everybody keeps a stream to everybody
+constexpr duration join_period = 1s;
+template <class... F>
+struct overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+overloaded(F...) -> overloaded<F...>;
+}  // namespace
+
+swim::hello engine::state::own_hello() const {
+  if (genesis) return genesis->own_hello();
+  swim::hello h;
+  h.cluster = opt.cluster;
+  h.name = opt.name;
+  h.version = opt.version;
+  h.id = ctx.self;
+  h.epoch = ctx.boot;
+  h.advertise = opt.advertise;
+  return h;
+}
+
+void engine::state::greet_all() {
+  for (const auto id : peers.connected()) peers.send(id, own_hello());
+}
+
+void engine::state::on_stream_up(const stream_up& e) {
+  peers.on_up(e);
+  peers.send_on(e.id, own_hello());
+}
+
+void engine::state::on_stream_down(const stream_down& e) {
+  const auto down = peers.on_down(e);
+  if (!down.who || down.who == ctx.self) return;
+  if (down.refused) members.on_refused(down.who, ctx.now);
+  if (!down.last) return;
+  if (genesis) genesis->on_stream_down(down.who, ctx.now.steady);
+  if (rep) rep->on_unreachable(down.who, down.refused);
+  // A process that is gone refuses at once: the sooner it is asked, the sooner that is known.
+  if (!down.refused) peers.keep({down.who});
+}
+
+void engine::state::on_refused(const address& to) {
+  for (const auto& m : members.members())
+    if (m.info.at == to && m.info.id != ctx.self) return members.on_refused(m.info.id, ctx.now);
+}
+
+void engine::state::on_datagram(const datagram_in& e) {
+  auto d = wire::decode_datagram(e.data);
+  if (!d) return ctx.stats.add("datagram.undecodable");
+  members.on_datagram(e.from, *d, ctx.now);
+}
+
+void engine::state::on_frame(const frame_in& f) {
+  if (!peers.known(f.id)) return;
+  auto e = wire::decode_peer(f.body);
+  if (!e) {
+    ctx.stats.add("frame.undecodable");
+    return peers.hang_up(f.id);
+  }
+  if (e->cluster && ctx.cluster && e->cluster != ctx.cluster) {
+    ctx.stats.add("frame.other_cluster");
+    if (!std::holds_alternative<swim::hello>(e->body)) return peers.hang_up(f.id);
+  }
+  if (const auto* h = std::get_if<swim::hello>(&e->body)) return on_hello(f.id, *h);
+  const auto from = peers.owner(f.id);
+  if (!from) {
+    ctx.stats.add("frame.before_hello");
+    return peers.hang_up(f.id);
+  }
+  on_peer(*from, std::move(e->body));
+}
+
+void engine::state::on_hello(stream_id id, const swim::hello& h) {
+  if (genesis) {
+    if (auto ok = genesis->on_hello(h, peers.dialled(id), ctx.now.steady); !ok) {
+      ctx.stats.add("hello.refused");
+      ctx.log(log_level::debug, ok.error().message);
+      return peers.hang_up(id);
+    }
+  } else if (h.cluster != opt.cluster) {
+    ctx.stats.add("hello.other_cluster");
+    return peers.hang_up(id);
+  }
+  const bool again = peers.owner(id).has_value();
+  peers.bind(id, h.id, h.epoch);
+  if (h.id == ctx.self) return;
+  peers.learn(h.id, h.advertise);
+  if (again) return;
+  members.on_peer_up({.id = h.id,
+                      .name = h.name,
+                      .at = h.advertise,
+                      .version = h.version,
+                      .protocol_min = h.protocol_min,
+                      .protocol_max = h.protocol_max,
+                      .tags = {}},
+                     {h.epoch, 0}, ctx.now);
+}
+
+void engine::state::on_peer(node_id from, wire::peer_message what) {
+  // What belongs to the log is heard only by nodes of one cluster.
+  const auto formed = [&] { return rep.has_value(); };
+  std::visit(overloaded{
+                 [&](const swim::hello&) {},
+                 [&](const swim::genesis_message& m) {
+                   if (genesis) genesis->on_message(m, ctx.now.steady);
+                 },
+                 [&](const swim::push_pull& m) {
+                   if (m.from == from) members.on_push_pull(m, ctx.now);
+                 },
+                 [&](const swim::stream_ping& m) { members.on_stream_ping(from, m, ctx.now); },
+                 [&](const swim::stream_ack& m) { members.on_stream_ack(m, ctx.now); },
+                 [&](const raft::message& m) {
+                   if (formed() && m.from == from && m.to == ctx.self) rep->on_message(m);
+                 },
+                 [&](const wire::join_request& m) { on_join_request(from, m); },
+                 [&](const wire::join_answer& m) { on_join_answer(m); },
+                 [&](const wire::forward& m) { on_forward(from, m); },
+                 [&](const wire::forward_refused& m) { outbox.on_refused(m); },
+                 [&](const wire::keepalive& m) {
+                   keeper.on_keepalive({from, m.epoch, m.id});
+                 },
+                 [&](const wire::keepalive_ack& m) {
+                   if (own.on_ack(m.epoch, m.id, m.ended)) {
+                     locks.on_renewed();
+                     jobs.on_renewed();
+                   }
+                 },
+                 [&](const wire::snapshot_chunk& m) {
+                   if (formed()) rep->on_chunk(from, m);
+                 },
+                 [&](const wire::snapshot_ack& m) {
+                   if (formed()) rep->on_chunk_ack(from, m);
+                 },
+                 [&](const wire::invalidations& m) { shared.on_invalidations(from, m); },
+                 [&](const wire::invalidation_ack& m) { shared.on_ack(from, m); },
+                 [&](const wire::invalidation_pull& m) { shared.on_pull(from, m); },
+                 [&](const wire::invalidation_gone& m) { shared.on_gone(from, m); },
+                 [&](const wire::user_message& m) { shared.on_message(from, m); },
+             },
+             what);
+}
+
+bool engine::state::settle_genesis() {
+  if (!genesis) return false;
+  for (auto& l : genesis->take_log()) ctx.emit(std::move(l));
+  auto actions = genesis->take();
+  for (auto& a : actions) {
+    std::visit(overloaded{
+                   [&](const swim::gen_dial& x) { peers.dial(x.to, 200ms); },
+                   [&](swim::gen_send& x) { peers.send(x.to, std::move(x.what)); },
+                   [&](const swim::gen_persist& x) {
+                     disk.write({disk::put(disk::space::meta, to_bytes("acceptor"), wire::encode(x.state))}, true,
+                                genesis_persist{x.sequence});
+                   },
+                   [&](const swim::gen_formed&) { form(); },
+                   [&](const swim::gen_fatal& x) { halt(false, x.message); },
+               },
+               a);
+  }
+  if (!rep && genesis->formed()) form();
+  return !actions.empty();
+}
+
+// The cluster id and the genesis record are durable: from here on there is a log (membership.md 2, steps 6 and 7).
+void engine::state::form() {
+  if (rep) return;
+  const auto& a = genesis->state();
+  ctx.cluster = a.id;
+  members.set_cluster_id(a.id);
+  auto r = std::move(initial);
+  r.acceptor = a;
+  initial = {};
+  initial.self = ctx.self;
+  initial.boot = ctx.boot;
+  if (!r.log.snapshot.index && a.committed && a.committed->lists(ctx.self)) {
+    r.log.snapshot = founder_base(*a.committed);
+    r.log.applied = r.log.snapshot.index;
+    r.log.hard.current = std::max(r.log.hard.current, r.log.snapshot.when);
+  }
+  if (a.committed)
+    for (const auto& s : a.committed->seeds)
+      if (s.id && !peers.where(s.id)) peers.learn(s.id, s.at);
+  rep.emplace(ctx, peers, disk, std::move(r));
+  for (const auto& [id, m] : rep->state().members())
+    if (!m.removed && !peers.up(id)) peers.learn(id, m.at);
+  ctx.log(log_level::info, fmt::format("formed: cluster {}", a.id));
+  greet_all();
+  peers.close_to(ctx.self);
+  rep->tick();
+}
+
+bool engine::state::settle_members() {
+  auto out = members.take();
+  for (auto& l : out.log) ctx.emit(std::move(l));
+  for (auto& a : out.actions) {
+    std::visit(overloaded{
+                   [&](const swim::send_datagram& x) {
+                     ctx.emit(send_datagram{x.to, wire::encode(x.what)});
+                   },
+                   [&](swim::send_push_pull& x) {
+                     peers.learn(x.to, x.at);
+                     peers.send(x.to, std::move(x.what));
+                   },
+                   [&](const swim::send_stream_ping& x) {
+                     peers.learn(x.to, x.at);
+                     peers.send(x.to, x.what);
+                   },
+                   [&](const swim::send_stream_ack& x) { peers.send(x.to, x.what); },
+               },
+               a);
+  }
+  for (const auto& e : out.events) {
+    if (e.kind == swim::event_kind::joined || e.kind == swim::event_kind::updated)
+      peers.learn(e.who.info.id, e.who.info.at);
+    if (e.kind == swim::event_kind::unreachable || e.kind == swim::event_kind::left)
+      shared.on_member_lost(e.who.info.id);
+    say(e);
+  }
+  for (const auto& d : out.user) shared.on_digest(d);
+  for (const auto& s : shared.take_seen())
+    events.say("cache.invalidated", {{"cache", s.cache},
+                                     {"key", s.key.value_or("")},
+                                     {"all", s.key ? "false" : "true"},
+                                     {"origin", name_of(s.origin)}});
+  return !out.actions.empty() || !out.events.empty();
+}
+
+void engine::state::dial_members() {
+  // Before and after formation alike: a node that sees nobody asks its seeds again, for ever.
+  const bool alone = members.alive_count() <= 1;
+  if (alone || (rep && !is_member()) || opt.gossip_only)
+    for (const auto& s : opt.seeds)
+      if (s != opt.advertise && (alone || !peers.up(s))) peers.dial(s, 1s);
+  if (genesis && !rep) return;
+  std::vector<node_id> wanted;
+  const auto all = members.members();
+  if (all.size() <= mesh_size && !opt.gossip_only)
+    for (const auto& m : all)
+      if (m.state != swim::member_state::left) wanted.push_back(m.info.id);
+  if (rep)
+    for (const auto id : rep->core().conf().members())
+      if (rep->leader() == ctx.self || rep->core().conf().is_voter(ctx.self) || id == rep->leader())
+        wanted.push_back(id);
+  peers.keep(wanted);
+}
+
+bool engine::state::is_member() const {
+  if (!rep) return false;
+  const auto* m = rep->state().member(ctx.self);
+  return m && !m->removed;
+}
+
+// A node that the registry does not have, or has with another name or address, asks to be entered.
+void engine::state::seek_membership() {
+  if (!rep || end) return;
+  const auto* m = rep->state().member(ctx.self);
+  if (m && m->removed)
+    return halt(false, "this node was removed from the cluster: run it with --rejoin to come back with a new identity");
+  if (m && m->name == opt.name && m->at == opt.advertise) return;
+  if (ctx.now.steady < next_join) return;
+  next_join = ctx.now.steady + join_period;
+  const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
+  if (rep->leading()) return on_join_request(ctx.self, r);
+  const auto leader = rep->leader();
+  if (leader && peers.up(leader)) {
+    peers.send(leader, r);
+    return;
+  }
+  auto all = peers.connected();
+  std::erase(all, ctx.self);
+  if (!all.empty()) peers.send(all[ctx.random.below(all.size())], r);
+}
+
+void engine::state::on_join_request(node_id from, const wire::join_request& r) {
+  if (!rep) return;
+  const auto answer = [&](bool ok, bool retry, std::string reason) {
+    const wire::join_answer a{ok, retry, std::move(reason)};
+    if (r.id == ctx.self) return on_join_answer(a);
+    peers.learn(r.id, r.at);
+    peers.send(r.id, a);
+  };
+  if (!rep->leading()) {
+    const auto leader = rep->leader();
+    if (leader && leader != from && leader != ctx.self && peers.up(leader))
+      peers.send(leader, r);
+    else
+      answer(false, true, "there is no leader now");
+    return;
+  }
+  if (const auto* m = rep->state().member(r.id)) {
+    if (m->removed)
+      return answer(false, false, "this node was removed from the cluster: rejoin with a new identity (run --rejoin)");
+    if (m->name == r.name && m->at == r.at) return answer(true, false, "");
+  }
+  for (const auto& [id, m] : rep->state().members()) {
+    if (id == r.id || m.removed || m.name != r.name) continue;
+    const auto* seen = members.find(id);
+    if (id == ctx.self ||
+        (seen && (seen->state == swim::member_state::alive || seen->state == swim::member_state::suspect)))
+      return answer(
+          false, false,
+          fmt::format("the name '{}' is taken by node {} at {}: choose another --name", r.name, id, m.at.str()));
+  }
+  propose({machine::add_member{r.id, r.name, r.at}});
+  answer(true, false, "");
+}
+
+void engine::state::on_join_answer(const wire::join_answer& a) {
+  if (a.ok || a.retry || is_member()) return;
+  halt(false, "join refused: " + a.reason);
+}
+
+void engine::state::on_forward(node_id from, const wire::forward& f) {
+  if (!rep) return;
+  std::vector<machine::command> commands;
+  wire::forward_refused refused;
+  for (const auto& bytes : f.commands) {
+    auto c = wire::decode_command(bytes.view());
+    if (!c) {
+      ctx.stats.add("forward.undecodable");
+      continue;
+    }
+    const bool data = std::holds_alternative<machine::journal_append>(c->body) ||
+                      std::holds_alternative<machine::schedule_job>(c->body);
+    // Expire is the proposer's own and is never forwarded (consensus.md 1.9).
+    if (std::holds_alternative<machine::expire_session>(c->body)) {
+      ctx.stats.add("forward.expire_refused");
+    } else if (data && low_disk) {
+      refused.code = errc::limit;
+      refused.requests.emplace_back(c->session, c->seq);
+    } else {
+      commands.push_back(std::move(*c));
+    }
+  }
+  if (!refused.requests.empty()) peers.send(from, std::exchange(refused, {}));
+  if (commands.empty()) return;
+  for (const auto& c : commands) refused.requests.emplace_back(c.session, c.seq);
+  if (rep->leading()) {
+    auto ok = rep->propose(std::move(commands));
+    if (ok) return;
+    refused.code = ok.error().code == errc::limit ? errc::timeout : ok.error().code;
+  } else {
+    refused.code = errc::unavailable;
+  }
+  peers.send(from, std::move(refused));
+}
+
+}  // namespace coterie::engine

@@ -1,0 +1,83 @@
+// Which write is which: the disk answers in order, so what waits for a write is a queue.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <variant>
+#include <vector>
+
+#include "engine/context.hpp"
+#include "raft/types.hpp"
+
+namespace coterie::engine {
+
+// Who waits for a write.
+struct nobody {};
+struct raft_persist {
+  std::uint64_t sequence = 0;
+  std::vector<raft::message> then_send;
+};
+struct genesis_persist {
+  std::uint64_t sequence = 0;
+};
+struct cursor_saved {
+  call_id call;
+  std::string journal;
+  std::uint64_t token = 0;
+};  ///< token: of the `process` it ends, 0 = none
+struct chunk_saved {
+  node_id from;
+  std::uint64_t transfer = 0, number = 0;
+};
+struct snapshot_installed {};
+struct removal_saved {};
+using write_waiter =
+    std::variant<nobody, raft_persist, genesis_persist, cursor_saved, chunk_saved, snapshot_installed, removal_saved>;
+
+class disk_queue {
+ public:
+  explicit disk_queue(context& c) : ctx_(c) {}
+  void write(disk::batch what, bool sync, write_waiter who) {
+    ctx_.emit(coterie::engine::write{enqueue(std::move(who)), sync, std::move(what)});
+  }
+  void install_chunk(std::vector<disk::item> items, write_waiter who) {
+    ctx_.emit(coterie::engine::install_chunk{enqueue(std::move(who)), std::move(items)});
+  }
+  void install_commit(disk::batch what, write_waiter who) {
+    ctx_.emit(coterie::engine::install_commit{enqueue(std::move(who)), std::move(what)});
+  }
+  /// Runs after everything that is on its way now: at once (false) when nothing is.
+  bool after_pending(std::vector<raft::message> messages) {
+    for (auto it = waiting_.rbegin(); it != waiting_.rend(); ++it)
+      if (auto* p = std::get_if<raft_persist>(&it->who)) {
+        for (auto& m : messages) p->then_send.push_back(std::move(m));
+        return true;
+      }
+    return false;
+  }
+  /// Those that were waiting for this write or an earlier one, in order.
+  std::vector<write_waiter> on_written(std::uint64_t sequence) {
+    std::vector<write_waiter> r;
+    while (!waiting_.empty() && waiting_.front().sequence <= sequence) {
+      r.push_back(std::move(waiting_.front().who));
+      waiting_.pop_front();
+    }
+    return r;
+  }
+  std::size_t pending() const { return waiting_.size(); }
+
+ private:
+  struct item {
+    std::uint64_t sequence;
+    write_waiter who;
+  };
+  std::uint64_t enqueue(write_waiter who) {
+    waiting_.push_back({++next_, std::move(who)});
+    return next_;
+  }
+  context& ctx_;
+  std::uint64_t next_ = 0;
+  std::deque<item> waiting_;
+};
+
+}  // namespace coterie::engine

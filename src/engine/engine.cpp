@@ -1,0 +1,191 @@
+#include "engine/engine.hpp"
+
+#include <algorithm>
+
+#include "engine/state.hpp"
+#include "wire/codec.hpp"
+
+namespace coterie::engine {
+
+namespace {
+
+constexpr duration chore_period = 250ms;
+constexpr duration request_period = 100ms;
+constexpr int max_rounds = 1'000;  // of one turn; everything left over goes on at the next wake
+
+template <class... F>
+struct overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+overloaded(F...) -> overloaded<F...>;
+
+options completed(options o) {
+  o.genesis.cluster = o.swim.cluster = o.cluster;
+  o.genesis.name = o.name;
+  o.genesis.seeds = o.seeds;
+  o.genesis.advertise = o.advertise;
+  o.genesis.bootstrap_single = o.bootstrap_single;
+  return o;
+}
+
+context make_context(const options& o, const recovered_state& r, const times& now, std::uint64_t seed) {
+  context c;
+  c.opt = &o;
+  c.self = r.self;
+  c.boot = r.boot;
+  c.cluster = r.acceptor.id;
+  c.now = now;
+  c.random = rng(seed);
+  return c;
+}
+
+swim::member_info self_info(const options& o, node_id id) {
+  return {.id = id, .name = o.name, .at = o.advertise, .version = o.version, .tags = o.tags};
+}
+
+std::size_t statement_size(const swim::statement& s) { return wire::encoded_size(s); }
+std::size_t user_size(const swim::user_datum& d) { return wire::encoded_size(d); }
+
+}  // namespace
+
+engine::state::state(const options& o, recovered_state r, const times& now, std::uint64_t seed)
+    : opt(completed(o)),
+      initial(std::move(r)),
+      ctx(make_context(opt, initial, now, seed)),
+      peers(ctx),
+      disk(ctx),
+      members(self_info(opt, initial.self), initial.boot, opt.swim, statement_size, user_size, now, ctx.random.next()),
+      own(ctx),
+      keeper(ctx),
+      outbox(ctx, peers),
+      locks(ctx, outbox, own),
+      jobs(ctx, outbox, own),
+      journals(ctx, disk, initial.cursors),
+      shared(ctx, peers, members),
+      events(ctx) {
+  if (!opt.gossip_only)
+    genesis.emplace(initial.self, initial.boot, opt.genesis, initial.acceptor, now.steady, ctx.random.next());
+}
+
+void engine::state::halt(bool ok, std::string reason) {
+  if (std::exchange(halted_, true)) return;
+  ctx.emit(halted{ok, std::move(reason)});
+}
+
+void engine::state::step(const event& e) {
+  if (halted_) return;
+  if (initial.removed)
+    return halt(false, "this node has left or was removed: run it with --rejoin to come back with a new identity");
+  std::visit(overloaded{
+                 [&](const datagram_in& x) { on_datagram(x); },
+                 [&](const stream_up& x) { on_stream_up(x); },
+                 [&](const stream_down& x) { on_stream_down(x); },
+                 [&](const frame_in& x) { on_frame(x); },
+                 [&](const unreachable_in& x) { on_refused(x.to); },
+                 [&](const wake&) {},
+                 [&](const written& x) { on_written(x.sequence); },
+                 [&](const read_done& x) { on_read(x); },
+                 [&](const disk_failed& x) {
+                   failed = true;
+                   ctx.log(log_level::error, "the disk failed: " + x.reason);
+                   halt(false, "the disk failed: " + x.reason + ": check the disk, then start the node again");
+                 },
+                 [&](const disk_space& x) {
+                   if (x.low != low_disk)
+                     ctx.log(x.low ? log_level::error : log_level::info,
+                             x.low ? "the disk is nearly full: no more data is accepted; free space"
+                                   : "there is disk space again");
+                   low_disk = x.low;
+                 },
+                 [&](const call& x) { on_call(x); },
+                 [&](const cancel_call& x) { on_cancel(x.id); },
+             },
+             e);
+  if (!halted_) settle();
+}
+
+void engine::state::run_timers() {
+  const auto now = ctx.now.steady;
+  if (now >= members.next_wake()) members.tick(ctx.now);
+  if (genesis && now >= genesis->next_wake()) genesis->tick(now);
+  if (rep && now >= rep->next_wake()) rep->tick();
+  shared.tick();
+  if (now >= next_request_tick) {
+    next_request_tick = now + request_period;
+    outbox.tick(rep ? &*rep : nullptr);
+    locks.tick(rep ? &rep->state() : nullptr, requests::quorum_contact(rep ? &*rep : nullptr, now));
+    check_barriers();
+    check_waiting_members();
+  }
+  if (now >= next_chores) {
+    next_chores = now + chore_period;
+    chores();
+  }
+}
+
+void engine::state::settle() {
+  run_timers();
+  for (int i = 0; i < max_rounds && !halted_; ++i)
+    if (!settle_once()) break;
+  watch_state();
+}
+
+// One round of passing on what the parts have to say; false when all is quiet.
+bool engine::state::settle_once() {
+  bool busy = settle_genesis();
+  busy |= settle_members();
+  busy |= settle_replica();
+  if (halted_) return false;
+  tend_session();
+  lead();
+  outbox.pump(own.epoch(), rep ? &*rep : nullptr);
+  settle_answers();
+  if (end) tend_end();
+  busy |= settle_replica();
+  return busy;
+}
+
+void engine::state::chores() {
+  peers.close_silent();
+  dial_members();
+  seek_membership();
+}
+
+instant engine::state::next_wake() const {
+  if (halted_) return never;
+  auto t = std::min({members.next_wake(), own.next_wake(), shared.next_wake(), next_chores});
+  if (genesis) t = std::min(t, genesis->next_wake());
+  if (rep) t = std::min(t, rep->next_wake());
+  if (keeper.leading()) t = std::min({t, keeper.next_wake(), next_lead});
+  if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty()) t = std::min(t, next_request_tick);
+  t = std::min(t, std::max(locks.next_wake(), next_request_tick));
+  if (end) t = std::min(t, ctx.now.steady + 50ms);
+  return t;
+}
+
+engine::engine(const options& o, recovered_state r, const times& now, std::uint64_t seed)
+    : state_(std::make_unique<state>(o, std::move(r), now, seed)) {}
+engine::~engine() = default;
+engine::engine(engine&&) noexcept = default;
+
+void engine::step(const event& e, const times& now, std::vector<action>& out) {
+  state_->ctx.now = now;
+  state_->ctx.out = &out;
+  state_->step(e);
+  state_->ctx.out = nullptr;
+}
+
+instant engine::next_wake() const { return state_->next_wake(); }
+
+engine::view engine::look() const {
+  const auto& s = *state_;
+  return {s.rep ? &s.rep->core() : nullptr,
+          s.rep ? &s.rep->state() : nullptr,
+          &s.members,
+          s.genesis ? &*s.genesis : nullptr,
+          s.own.epoch(),
+          s.own.deadline()};
+}
+
+}  // namespace coterie::engine

@@ -1,0 +1,69 @@
+// One node, composed: gossip, genesis, consensus, the replicated machine and the node-local services, as one
+// deterministic function of its events. Knows no socket, file, thread or clock (design.md 1).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/address.hpp"
+#include "engine/recovery.hpp"
+#include "engine/seam.hpp"
+#include "machine/machine.hpp"
+#include "raft/core.hpp"
+#include "swim/genesis.hpp"
+#include "swim/membership.hpp"
+
+namespace coterie::engine {
+
+struct options {
+  std::string name, cluster = "default", version = "0.1.0";
+  address advertise;
+  std::vector<address> seeds;
+  bool bootstrap_single = false, gossip_only = false;
+  swim::tag_map tags;
+  std::chrono::milliseconds session_ttl{5'000};  ///< 1-120 s
+  duration call_timeout = 5s;                    ///< of calls that name no time-out themselves
+  double clock_rate_error = 0.01;                ///< rho, the assumed bound (consensus.md 1.9)
+  duration lease_margin = 100ms;
+  std::size_t max_calls = 65'536, max_inflight_requests = 4'096;
+  std::size_t compact_after_entries = 100'000, compact_after_bytes = 64u << 20, keep_entries = 10'000;
+  std::size_t snapshot_chunk_bytes = 256u << 10;
+  std::size_t max_events = 4'096;  ///< ring of recent events for event streams
+  std::size_t max_channel = 64, max_body = 65'536;
+  std::size_t invalidation_ring = 4'096;
+  raft::options raft;
+  swim::options swim;
+  swim::genesis_options genesis;  ///< cluster, name, seeds, advertise are filled from the above
+  machine::limits limits;
+};
+
+class engine {
+ public:
+  engine(const options&, recovered_state, const times& now, std::uint64_t seed);
+  ~engine();
+  engine(engine&&) noexcept;
+
+  /// Handles one event and appends what has to be done to `out`, in order. Never throws, never blocks.
+  void step(const event&, const times& now, std::vector<action>& out);
+  /// When wake has to come at the latest.
+  instant next_wake() const;
+
+  /// For tests and status: what the node is made of.
+  struct view {
+    const raft::core* raft = nullptr;  ///< null before the cluster is formed
+    const machine::machine* machine = nullptr;
+    const swim::membership* members = nullptr;
+    const swim::genesis* genesis = nullptr;
+    session_epoch session;
+    lease validity;
+  };
+  view look() const;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+}  // namespace coterie::engine

@@ -1,0 +1,39 @@
+// The node's recent events: a bounded ring that streams follow. Knows nothing of where they come from.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+
+#include "engine/context.hpp"
+
+namespace coterie::engine {
+
+class event_log {
+ public:
+  explicit event_log(context& c) : ctx_(c) {}
+
+  void say(std::string kind, std::map<std::string, std::string> fields) {
+    ring_.push_back({++last_, ctx_.now.wall, std::move(kind), std::move(fields)});
+    if (ring_.size() > ctx_.opt->max_events) ring_.pop_front();
+    for (const auto& [id, since] : followers_)
+      if (last_ > since) ctx_.reply(id, ring_.back(), false);
+  }
+  void follow(call_id id, const wire::follow_events& f) {
+    for (const auto& e : ring_)
+      if (e.index > f.since) ctx_.reply(id, e, false);
+    if (f.follow)
+      followers_[id] = f.since;
+    else
+      ctx_.reply(id, wire::done{});
+  }
+  void cancel(call_id id) { followers_.erase(id); }
+
+ private:
+  context& ctx_;
+  std::uint64_t last_ = 0;
+  std::deque<wire::event_out> ring_;
+  std::map<call_id, std::uint64_t> followers_;
+};
+
+}  // namespace coterie::engine

@@ -1,0 +1,245 @@
+// What follows from the log: applied entries told to whoever waits for them, the own session kept alive, and the duties
+// of a leader.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "engine/state.hpp"
+#include "wire/codec.hpp"
+
+namespace coterie::engine {
+
+namespace {
+constexpr duration lead_period = 100ms;
+constexpr std::size_t max_duties = 256;
+constexpr std::uint64_t caught_up = 1'000;  // entries behind at which a learner may take a voter's place
+template <class... F>
+struct overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+overloaded(F...) -> overloaded<F...>;
+}  // namespace
+
+bool engine::state::settle_replica() {
+  if (!rep) return false;
+  bool busy = false;
+  while (rep->settle()) busy = true;
+  if (rep->take_installed()) on_installed();
+  if (rep->take_role_changed()) on_role();
+  for (auto& a : rep->take_applied()) on_applied(a);
+  on_reads();
+  return busy;
+}
+
+void engine::state::on_applied(applied_entry& a) {
+  if (a.configuration) return;
+  // The answer first: it says which request of ours the grant or claim that follows belongs to.
+  if (a.command.session && a.command.session == own.epoch() && !a.outcome.duplicate) {
+    outbox.on_applied(a.command, a.outcome.result);
+    settle_answers();
+  }
+  for (const auto& h : a.outcome.happened) {
+    on_happening(h);
+    say(h);
+  }
+}
+
+void engine::state::on_happening(const machine::happening& h) {
+  std::visit(overloaded{
+                 [&](const machine::session_opened& x) {
+                   own.on_opened(x.session);
+                   if (own.epoch() == x.session.epoch) jobs.on_session();
+                 },
+                 [&](const machine::session_ended& x) {
+                   own.on_ended(x.epoch);
+                   keeper.on_ended(x.epoch);
+                   if (end && x.node == ctx.self) end->closed = true;
+                 },
+                 [&](const machine::lock_granted& x) { locks.on_granted(x); },
+                 [&](const machine::run_claimed& x) { jobs.on_claimed(x); },
+                 [&](const machine::journal_grew& x) { journals.on_grew(x.journal, x.last); },
+                 [&](const machine::member_changed& x) {
+                   if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
+                   if (x.member.removed)
+                     peers.forget(x.member.id);
+                   else if (x.member.id != ctx.self)
+                     peers.learn(x.member.id, x.member.at);
+                 },
+                 [](const auto&) {},
+             },
+             h);
+}
+
+void engine::state::on_installed() {
+  const auto& m = rep->state();
+  ctx.log(log_level::info, fmt::format("state received: log at {}", rep->core().applied()));
+  for (const auto& [id, x] : m.members())
+    if (!x.removed && id != ctx.self && !peers.up(id)) peers.learn(id, x.at);
+  for (const auto& [e, s] : m.sessions()) own.on_opened(s);
+  if (own.epoch() && !m.session(own.epoch())) own.on_ended(own.epoch());
+  outbox.on_installed(m.session(own.epoch()));
+  settle_answers();
+  locks.on_installed(m);
+  jobs.on_installed(m);
+}
+
+void engine::state::on_role() {
+  const auto& c = rep->core();
+  const bool leading = c.current_role() == raft::role::leader;
+  if (leading && (!was_leading || led_term != c.current_term())) {
+    keeper.on_lead(c.current_term());
+    led_term = c.current_term();
+    last_duty = {};
+    next_lead = ctx.now.steady;
+    rounds.clear();
+  } else if (!leading && was_leading) {
+    keeper.on_follow();
+    rounds.clear();
+  }
+  was_leading = leading;
+  if (c.leader() != shown_leader) {
+    shown_leader = c.leader();
+    events.say("leader.changed",
+               {{"leader", shown_leader ? name_of(shown_leader) : ""}, {"term", fmt::format("{}", c.current_term())}});
+    if (shown_leader) {
+      ctx.log(log_level::info, fmt::format("leader is {} in term {}", name_of(shown_leader), c.current_term()));
+      own.hurry();
+    }
+  }
+}
+
+void engine::state::on_reads() {
+  for (const auto& r : rep->take_reads()) {
+    if (const auto it = rounds.find(r.id); it != rounds.end()) {
+      if (r.ok) acknowledge(it->second);
+      rounds.erase(it);
+      continue;
+    }
+    const auto it = barriers.find(r.id);
+    if (it == barriers.end()) continue;
+    if (r.ok)
+      it->second.index = r.index;
+    else
+      it->second.retry = ctx.now.steady + 50ms;
+  }
+  check_barriers();
+}
+
+// The round is confirmed: rules (a) and (b) of consensus.md 1.9 are looked at now, when the acks leave.
+void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list) {
+  if (!rep->leading() || !keeper.leading()) return;
+  for (const auto& w : list) {
+    const bool exists = rep->state().session(w.epoch) != nullptr;
+    if (exists && !keeper.may_ack(w.epoch)) continue;
+    const wire::keepalive_ack ack{w.epoch, w.id, !exists};
+    if (w.from != ctx.self) {
+      peers.send(w.from, ack);
+    } else if (own.on_ack(ack.epoch, ack.id, ack.ended)) {
+      locks.on_renewed();
+      jobs.on_renewed();
+    }
+  }
+}
+
+void engine::state::send_to_leader(machine::command_body body) {
+  if (!rep || !rep->leader()) return;
+  if (rep->leader() == ctx.self) return propose({std::move(body)});
+  machine::command c;
+  c.body = std::move(body);
+  peers.send(rep->leader(), wire::forward{{wire::encode(c)}});
+}
+
+void engine::state::propose(std::vector<machine::command_body> bodies) {
+  std::vector<machine::command> commands;
+  for (auto& b : bodies) {
+    commands.emplace_back();
+    commands.back().body = std::move(b);
+  }
+  const auto n = commands.size();
+  if (auto first = rep->propose(std::move(commands))) last_duty = *first + (n - 1);
+}
+
+void engine::state::tend_session() {
+  if (!rep) return;
+  const auto w = own.tick(is_member(), end && (end->session_abandoned || end->removed));
+  if (w.lapsed) {
+    locks.on_lapsed();
+    jobs.on_lapsed();
+    outbox.on_session_over(w.old);
+    settle_answers();
+  }
+  if (w.open) send_to_leader(*w.open);
+  for (const auto& c : w.close) send_to_leader(c);
+  if (w.renew) {
+    if (keeper.leading())
+      keeper.on_keepalive({ctx.self, own.epoch(), *w.renew});
+    else if (rep->leader())
+      peers.send(rep->leader(), wire::keepalive{own.epoch(), *w.renew});
+  }
+}
+
+void engine::state::lead() {
+  if (!rep || !rep->leading()) return;
+  // One confirmation round for every keepalive of this turn, begun after their receipt.
+  if (auto waiting = keeper.take_unconfirmed(); !waiting.empty()) {
+    const auto id = ++next_round;
+    rounds[id] = std::move(waiting);
+    rep->core().read_index(id, ctx.now.steady);
+    if (rounds.size() > 1'000) rounds.erase(rounds.begin());
+  }
+  if (ctx.now.steady < next_lead && ctx.now.steady < keeper.next_wake()) return;
+  next_lead = ctx.now.steady + lead_period;
+  for (const auto e : keeper.due(rep->state().sessions())) {
+    ctx.log(log_level::info, fmt::format("session of {} expires", name_of(e)));
+    propose({machine::expire_session{e, rep->core().current_term()}});
+  }
+  reconcile_configuration();
+  if (last_duty > rep->core().applied()) return;
+  if (auto duties = rep->state().duties(ctx.now.wall, max_duties); !duties.empty()) propose(std::move(duties));
+  if (const auto due = rep->state().next_duty(ctx.now.wall)) {
+    const auto wait = std::max<duration>(*due - ctx.now.wall, 1ms);
+    next_lead = std::min(next_lead, ctx.now.steady + wait);
+  }
+}
+
+// The Raft configuration follows the registry: new members become learners, those gone are taken out, a voter that left
+// is replaced by a learner that has caught up, in one joint change. Which node should be a voter for other reasons is a
+// later matter (consensus.md 1.4).
+void engine::state::reconcile_configuration() {
+  auto& c = rep->core();
+  if (!c.conf_committed() || c.conf().joint()) return;
+  auto voters = c.conf().voters;
+  auto learners = c.conf().learners;
+  const auto gone = [&](node_id id) {
+    const auto* m = rep->state().member(id);
+    return !m || m->removed;
+  };
+  const auto wanted = voters.size();
+  std::erase_if(voters, gone);
+  std::erase_if(learners, gone);
+  for (const auto& [id, m] : rep->state().members())
+    if (!m.removed && !c.conf().contains(id)) learners.push_back(id);
+  if (voters.size() < wanted)
+    for (const auto& p : c.progress()) {
+      if (voters.size() >= wanted) break;
+      const auto it = std::find(learners.begin(), learners.end(), p.id);
+      if (it == learners.end() || !p.recently_active || distance(p.match, c.last_index()) > caught_up) continue;
+      voters.push_back(p.id);
+      learners.erase(it);
+    }
+  // An even number of voters survives no more failures than one less, but taking a working voter out is not done for
+  // that.
+  std::sort(voters.begin(), voters.end());
+  std::sort(learners.begin(), learners.end());
+  if (voters.empty() || (voters == c.conf().voters && learners == c.conf().learners)) return;
+  if (auto ok = c.propose_configuration(voters, learners, ctx.now.steady); ok)
+    ctx.log(log_level::info,
+            fmt::format("configuration changes to {} voters, {} learners", voters.size(), learners.size()));
+}
+
+void engine::state::settle_answers() {
+  for (const auto& a : outbox.take_answers()) on_answer(a);
+}
+
+}  // namespace coterie::engine

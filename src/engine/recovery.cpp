@@ -1,0 +1,163 @@
+#include "engine/recovery.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "wire/codec.hpp"
+
+namespace coterie::engine {
+
+namespace {
+
+bytes big_endian(std::uint64_t v) {
+  bytes b(8);
+  for (std::size_t i = 0; i < 8; ++i) b[i] = static_cast<std::byte>(v >> (56 - 8 * i));
+  return b;
+}
+
+std::optional<std::uint64_t> from_big_endian(byte_view b) {
+  if (b.size() != 8) return std::nullopt;
+  std::uint64_t v = 0;
+  for (const auto x : b) v = v << 8 | std::to_integer<std::uint64_t>(x);
+  return v;
+}
+
+const bytes* find(const std::vector<disk::item>& items, std::string_view key) {
+  for (const auto& [k, v] : items)
+    if (as_text(k) == key) return &v;
+  return nullptr;
+}
+
+auto broken(std::string what) {
+  return fail(errc::closed,
+              "the data directory is damaged: " + std::move(what) +
+                  ": move it away and start with an empty one; the node joins again and gets the state from its peers");
+}
+
+// meta keys: identity, boot_epoch, removed, acceptor, hard_state, log_base, applied.
+result<void> load_log(const disk::image& image, recovered_state& r) {
+  if (const auto* v = find(image.meta, "hard_state")) {
+    auto h = wire::decode_hard_state(*v);
+    if (!h) return broken("term and vote do not decode");
+    r.log.hard = *h;
+  }
+  if (const auto* v = find(image.meta, "log_base")) {
+    auto m = wire::decode_snapshot_meta(*v);
+    if (!m) return broken("the log's start does not decode");
+    r.log.snapshot = m->meta;
+    r.base_chain = m->chain;
+  }
+  r.log.hard.current = std::max(r.log.hard.current, r.log.snapshot.when);
+  r.log.applied = r.log.snapshot.index;
+  if (const auto* v = find(image.meta, "applied")) {
+    const auto n = from_big_endian(*v);
+    if (!n) return broken("the applied index does not decode");
+    r.log.applied = std::max(log_index(*n), r.log.snapshot.index);
+  }
+  auto chain = r.base_chain;
+  auto next = r.log.snapshot.index.next();
+  for (const auto& [key, value] : image.log) {
+    if (from_big_endian(key) != next.value) return broken(fmt::format("log entry {} is missing", next));
+    auto e = wire::decode_log_entry(value, chain);
+    if (!e || e->what.index != next) return broken(fmt::format("log entry {} fails its checksum", next));
+    chain = e->chain;
+    r.log.entries.push_back(std::move(e->what));
+    ++next;
+  }
+  r.log_chain = chain;
+  if (r.log.applied >= next)
+    return broken(fmt::format("state is at {} but the log ends at {}", r.log.applied, next.prev()));
+  if (!r.log.entries.empty() && r.log.entries.back().when > r.log.hard.current)
+    return broken("the log has a later term than the vote record");
+  return {};
+}
+
+result<void> load_state(const disk::image& image, recovered_state& r) {
+  for (const auto& [key, value] : image.state) {
+    auto record = wire::decode_record(key, value);
+    if (!record) return broken("a state record does not decode");
+    r.state.push_back(std::move(*record));
+  }
+  for (const auto& [key, value] : image.local) {
+    const auto text = as_text(key);
+    cursor c;
+    if (!text.starts_with("cursor/") || value.size() != 16) return broken("a cursor does not decode");
+    c.id = *from_big_endian(byte_view(value).first(8));
+    c.ordinal = *from_big_endian(byte_view(value).last(8));
+    r.cursors[std::string(text.substr(7))] = c;
+  }
+  return {};
+}
+
+}  // namespace
+
+bytes state_memory_begin() { return to_bytes("a"); }
+bytes state_memory_end() { return to_bytes("{"); }
+
+bytes log_key(log_index i) { return big_endian(i.value); }
+bytes cursor_key(std::string_view journal) { return to_bytes("cursor/" + std::string(journal)); }
+bytes cursor_value(cursor c) {
+  auto b = big_endian(c.id);
+  const auto o = big_endian(c.ordinal);
+  b.insert(b.end(), o.begin(), o.end());
+  return b;
+}
+
+raft::snapshot_meta founder_base(const swim::genesis_record& r) {
+  raft::snapshot_meta m{log_index(1), term(1), {}};
+  m.conf.voters = r.voters;
+  for (const auto& s : r.seeds)
+    if (s.id && std::find(r.voters.begin(), r.voters.end(), s.id) == r.voters.end()) m.conf.learners.push_back(s.id);
+  std::sort(m.conf.voters.begin(), m.conf.voters.end());
+  std::sort(m.conf.learners.begin(), m.conf.learners.end());
+  return m;
+}
+
+std::vector<machine::member_record> founder_members(const swim::genesis_record& r) {
+  std::vector<machine::member_record> members;
+  for (const auto& s : r.seeds)
+    if (s.id) members.push_back({.id = s.id, .name = s.name, .at = s.at, .view_joined = 1});
+  return members;
+}
+
+result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std::uint64_t random_lo, bool rejoin) {
+  prepared p;
+  auto& r = p.state;
+  const auto* identity = find(image.meta, "identity");
+  r.removed = find(image.meta, "removed") != nullptr;
+  if (r.removed && rejoin) {
+    for (const auto s : {disk::space::meta, disk::space::log, disk::space::state, disk::space::local})
+      p.first_write.push_back(disk::erase_range(s, {}, {}));
+    identity = nullptr;
+    r.removed = false;
+  } else if (identity) {
+    const auto id = node_id::parse(as_text(*identity));
+    const auto* epoch = find(image.meta, "boot_epoch");
+    const auto last = epoch ? from_big_endian(*epoch) : std::nullopt;
+    if (!id || !last) return broken("the node's identity does not decode");
+    r.self = *id;
+    r.boot = boot_epoch(*last + 1);
+    if (const auto* v = find(image.meta, "acceptor")) {
+      auto a = wire::decode_acceptor(*v);
+      if (!a) return broken("the genesis record does not decode");
+      r.acceptor = std::move(*a);
+    }
+    // What a founder starts from is not written: it follows from the genesis record.
+    if (!find(image.meta, "log_base") && r.acceptor.committed && r.acceptor.committed->lists(r.self))
+      r.log.snapshot = founder_base(*r.acceptor.committed);
+    if (auto ok = load_log(image, r); !ok) return tl::unexpected(ok.error());
+    if (auto ok = load_state(image, r); !ok) return tl::unexpected(ok.error());
+  } else if (!image.meta.empty() || !image.log.empty() || !image.state.empty()) {
+    return broken("there is state but no identity");
+  }
+  if (!identity) {
+    r.self = node_id{random_hi, random_lo | 1};
+    r.boot = boot_epoch(1);
+    p.first_write.push_back(disk::put(disk::space::meta, to_bytes("identity"), to_bytes(r.self.str())));
+  }
+  p.first_write.push_back(disk::put(disk::space::meta, to_bytes("boot_epoch"), big_endian(r.boot.value)));
+  return p;
+}
+
+}  // namespace coterie::engine

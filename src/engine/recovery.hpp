@@ -1,0 +1,58 @@
+// From what the disk holds to what a node starts with, and the keys of `meta`, `log` and `local`. Pure.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/disk.hpp"
+#include "base/ids.hpp"
+#include "base/result.hpp"
+#include "machine/machine.hpp"
+#include "raft/core.hpp"
+#include "swim/genesis.hpp"
+
+namespace coterie::engine {
+
+/// `state` keys from here on are on disk alone; drivers load those below into disk::image::state.
+bytes state_memory_begin();
+bytes state_memory_end();
+
+/// How far this node has processed a journal: the last id, and that entry's ordinal.
+struct cursor {
+  std::uint64_t id = 0, ordinal = 0;
+  friend bool operator==(const cursor&, const cursor&) = default;
+};
+
+bytes log_key(log_index);
+bytes cursor_key(std::string_view journal);
+bytes cursor_value(cursor);
+
+struct recovered_state {
+  node_id self;
+  boot_epoch boot;       ///< of this start, already durable
+  bool removed = false;  ///< it left or was removed: only --rejoin goes on, with a new identity
+  swim::acceptor_state acceptor;
+  raft::recovered log;
+  hash128_value log_chain;   ///< running hash at the end of the log
+  hash128_value base_chain;  ///< running hash at log.snapshot.index
+  std::vector<machine::record> state;
+  std::map<std::string, cursor, std::less<>> cursors;
+};
+
+/// What every founder starts from: the genesis record as log entry 1 with a constant term (membership.md 2, step 6).
+raft::snapshot_meta founder_base(const swim::genesis_record&);
+std::vector<machine::member_record> founder_members(const swim::genesis_record&);
+
+/// What must be written and synced before the engine starts: identity when there is none, boot epoch + 1, and, with
+/// `rejoin` after a removal, a fresh start (old identity and state dropped).
+struct prepared {
+  recovered_state state;
+  disk::batch first_write;
+};
+/// Checks everything (contiguous indexes, checksums, chain, applied within the log); a failure says what is broken and
+/// what to do.
+result<prepared> recover(const disk::image&, std::uint64_t fresh_random_hi, std::uint64_t fresh_random_lo, bool rejoin);
+
+}  // namespace coterie::engine

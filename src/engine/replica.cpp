@@ -1,0 +1,172 @@
+#include "engine/replica.hpp"
+
+#include "base/assert.hpp"
+#include "engine/recovery.hpp"
+#include "wire/codec.hpp"
+
+namespace coterie::engine {
+
+namespace {
+
+constexpr duration transfer_patience = 10s;
+}  // namespace
+
+replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
+    : ctx_(c),
+      links_(l),
+      disk_(d),
+      core_(c.self, c.opt->raft, r.log, c.now.steady, c.random.next()),
+      machine_(c.opt->limits) {
+  // Configuration as of the applied index: the newest one in the log up to there.
+  applied_conf_ = r.log.snapshot.conf;
+  chain_base_ = r.log.snapshot.index;
+  chains_.push_back(r.base_chain);
+  for (const auto& e : r.log.entries) {
+    if (e.kind == raft::entry_kind::configuration && e.index <= r.log.applied) applied_conf_ = e.conf;
+    hash128_value chain;
+    wire::encode_log_entry(e, chains_.back(), chain);
+    chains_.push_back(chain);
+  }
+  if (r.state.empty() && r.log.applied <= log_index(1) && r.acceptor.committed && r.acceptor.committed->lists(c.self))
+    machine_.bootstrap(founder_members(*r.acceptor.committed));
+  else
+    machine_.restore(r.state);
+}
+
+void replica::on_message(const raft::message& m) {
+  // While a received state replaces ours nothing else may move the log; Raft repeats what it lost.
+  if (receiving_ && receiving_->committing) return ctx_.stats.add("raft.dropped_while_installing");
+  core_.step(m, ctx_.now.steady);
+}
+
+void replica::on_written(const raft_persist& p) {
+  core_.on_persisted(p.sequence, ctx_.now.steady);
+  for (const auto& m : p.then_send) send(m);
+}
+
+void replica::on_unreachable(node_id id, bool crashed) { core_.on_unreachable(id, crashed, ctx_.now.steady); }
+
+void replica::tick() {
+  core_.tick(ctx_.now.steady);
+  check_transfers();
+}
+
+instant replica::next_wake() const {
+  auto t = core_.next_wake();
+  for (const auto& [id, x] : transfers_) t = std::min(t, x.progress + transfer_patience);
+  return t;
+}
+
+result<log_index> replica::propose(std::vector<machine::command> commands) {
+  std::vector<shared_bytes> payloads;
+  payloads.reserve(commands.size());
+  for (auto& c : commands) {
+    machine_.prepare(c, ctx_.now.wall);
+    payloads.push_back(wire::encode(c));
+  }
+  return core_.propose(std::move(payloads), ctx_.now.steady);
+}
+
+bool replica::settle() {
+  auto r = core_.take();
+  if (r.empty()) return false;
+  role_changed_ |= r.role_changed;
+  for (const auto& m : r.send_now) send(m);
+  perform(std::move(r.persist), std::move(r.send_after_persist));
+  if (!r.committed.empty()) apply(r.committed);
+  for (const auto& s : r.reads) read_states_.push_back(s);
+  return true;
+}
+
+void replica::send(const raft::message& m) {
+  if (const auto* s = std::get_if<raft::snapshot_request>(&m.body)) return start_transfer(m.to, s->meta);
+  links_.send(m.to, m);
+}
+
+void replica::perform(raft::persist_request p, std::vector<raft::message> then_send) {
+  if (p.empty()) {
+    if (then_send.empty()) return;
+    if (disk_.after_pending(then_send)) return;
+    for (const auto& m : then_send) send(m);
+    return;
+  }
+  disk::batch b;
+  if (p.hard) b.push_back(disk::put(disk::space::meta, to_bytes("hard_state"), wire::encode(*p.hard)));
+  if (p.truncate_from) {
+    b.push_back(disk::erase_range(disk::space::log, log_key(*p.truncate_from), {}));
+    COTERIE_ASSERT(*p.truncate_from > chain_base_);
+    chains_.resize(static_cast<std::size_t>(p.truncate_from->value - chain_base_.value));
+  }
+  for (const auto& e : p.entries) {
+    COTERIE_ASSERT(e.index.value == chain_base_.value + chains_.size());
+    hash128_value chain;
+    b.push_back(disk::put(disk::space::log, log_key(e.index), wire::encode_log_entry(e, chains_.back(), chain)));
+    chains_.push_back(chain);
+  }
+  disk_.write(std::move(b), true, raft_persist{p.sequence, std::move(then_send)});
+}
+
+void replica::apply(const std::vector<raft::entry>& entries) {
+  for (const auto& e : entries) {
+    applied_entry a{e.index, e.when, {}, {}, false};
+    if (e.kind == raft::entry_kind::configuration) {
+      applied_conf_ = e.conf;
+      a.configuration = true;
+      applied_.push_back(std::move(a));
+    } else if (e.kind == raft::entry_kind::command) {
+      auto command = wire::decode_command(e.payload.view());
+      if (!command) {
+        // The same on every node: the entry does nothing.
+        ctx_.stats.add("apply.undecodable");
+        continue;
+      }
+      a.outcome = machine_.apply(e.index, e.when, *command);
+      a.command = std::move(*command);
+      applied_.push_back(std::move(a));
+    }
+  }
+  core_.on_applied(entries.back().index);
+  flush_state();
+  compact_if_long();
+}
+
+// Unsynced, but behind the log's entries in the same journal of the disk: applied never exceeds the durable log
+// (consensus.md 1.6).
+void replica::flush_state() {
+  disk::batch b;
+  for (auto& w : machine_.take_writes()) {
+    if (auto* p = std::get_if<machine::put>(&w))
+      b.push_back(disk::put(disk::space::state, machine::key_of(p->value), wire::encode(p->value)));
+    else if (auto* e = std::get_if<machine::erase>(&w))
+      b.push_back(disk::erase(disk::space::state, std::move(e->key)));
+    else if (auto* r = std::get_if<machine::erase_range>(&w))
+      b.push_back(disk::erase_range(disk::space::state, std::move(r->from), std::move(r->to)));
+  }
+  b.push_back(disk::put(disk::space::meta, to_bytes("applied"), log_key(core_.applied())));
+  disk_.write(std::move(b), false, nobody{});
+}
+
+void replica::compact_if_long() {
+  const auto first = core_.first_index();
+  const auto applied = core_.applied();
+  const auto length = distance(first, applied);
+  const auto& o = *ctx_.opt;
+  if (length < o.compact_after_entries && (core_.log_bytes() < o.compact_after_bytes || length < 2)) return;
+  const auto keep = length > o.keep_entries * 2 ? o.keep_entries : length / 2;
+  const log_index upto(applied.value - keep);
+  const auto meta = core_.compact(upto);
+  while (chain_base_ < meta.index) {
+    chains_.pop_front();
+    ++chain_base_;
+  }
+  disk::batch b;
+  b.push_back(disk::put(disk::space::meta, to_bytes("log_base"), wire::encode(meta, chains_.front())));
+  b.push_back(disk::erase_range(disk::space::log, log_key(log_index(0)), log_key(meta.index.next())));
+  disk_.write(std::move(b), false, nobody{});
+  ctx_.stats.add("log.compactions");
+}
+
+std::vector<applied_entry> replica::take_applied() { return std::exchange(applied_, {}); }
+std::vector<raft::read_state> replica::take_reads() { return std::exchange(read_states_, {}); }
+
+}  // namespace coterie::engine

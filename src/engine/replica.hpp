@@ -1,0 +1,110 @@
+// The replicated log and the machine on it, as one node holds them: turns the consensus core's output into disk work
+// and frames, applies committed commands, compacts the log, and moves snapshots. Knows nothing of what the commands are
+// for.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "engine/context.hpp"
+#include "engine/disk_queue.hpp"
+#include "engine/links.hpp"
+#include "machine/machine.hpp"
+#include "raft/core.hpp"
+#include "wire/peer.hpp"
+
+namespace coterie::engine {
+
+/// One applied log entry, for whoever cares.
+struct applied_entry {
+  log_index index;
+  term when;
+  machine::command command;  ///< of command entries
+  machine::applied outcome;
+  bool configuration = false;
+};
+
+class replica {
+ public:
+  replica(context&, links&, disk_queue&, recovered_state);
+
+  // ---- input ----
+  void on_message(const raft::message&);
+  void on_chunk(node_id from, const wire::snapshot_chunk&);
+  void on_chunk_ack(node_id from, const wire::snapshot_ack&);
+  void on_read(const read_done&);  ///< of read_ids it gave out
+  bool owns(read_id id) const { return reads_.contains(id); }
+  void on_written(const raft_persist&);
+  void on_chunk_saved(const chunk_saved&);
+  void on_installed();
+  void on_unreachable(node_id, bool crashed);
+  void tick();
+  instant next_wake() const;
+  /// Appends commands (leader only), stamped with the wall clock.
+  result<log_index> propose(std::vector<machine::command>);
+
+  // ---- output, to be drained by the engine ----
+  /// Performs what the core wants; true when anything was done.
+  bool settle();
+  std::vector<applied_entry> take_applied();
+  std::vector<raft::read_state> take_reads();
+  bool take_installed() { return std::exchange(installed_, false); }  ///< the machine was replaced by a snapshot
+  bool take_role_changed() { return std::exchange(role_changed_, false); }
+
+  raft::core& core() { return core_; }
+  const raft::core& core() const { return core_; }
+  const machine::machine& state() const { return machine_; }
+  node_id leader() const { return core_.leader(); }
+  bool leading() const { return core_.leader() == ctx_.self && core_.leader_ready(); }
+  const raft::configuration& applied_conf() const { return applied_conf_; }
+  read_id fresh_read() { return read_id(++next_read_); }
+
+ private:
+  struct transfer {  // to a follower
+    std::uint64_t id = 0, number = 0;
+    raft::snapshot_meta meta;
+    hash128_value chain;
+    bytes next;
+    bool reading = false, last = false;
+    instant progress;
+  };
+  struct reception {  // from a leader
+    node_id from;
+    std::uint64_t id = 0, next = 0;
+    raft::snapshot_meta meta;
+    bool committing = false, continues = false;
+    hash128_value chain;
+    std::vector<machine::record> records;
+  };
+
+  void perform(raft::persist_request, std::vector<raft::message> then_send);
+  void send(const raft::message&);
+  void apply(const std::vector<raft::entry>&);
+  void flush_state();
+  void compact_if_long();
+  void start_transfer(node_id, const raft::snapshot_meta&);
+  void read_next(node_id);
+  void end_transfer(node_id, bool ok);
+  void check_transfers();
+
+  context& ctx_;
+  links& links_;
+  disk_queue& disk_;
+  raft::core core_;
+  machine::machine machine_;
+  raft::configuration applied_conf_;
+  std::deque<hash128_value>
+      chains_;  // running hash after each entry from chain_base_ on; front() belongs to chain_base_
+  log_index chain_base_;
+  std::map<node_id, transfer> transfers_;
+  std::map<read_id, node_id> reads_;
+  std::optional<reception> receiving_;
+  std::vector<applied_entry> applied_;
+  std::vector<raft::read_state> read_states_;
+  bool installed_ = false, role_changed_ = false;
+  std::uint64_t next_read_ = 0;
+};
+
+}  // namespace coterie::engine

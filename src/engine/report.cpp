@@ -1,0 +1,223 @@
+// What there is to say about this node and its cluster: status, members, events.
+#include <algorithm>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "engine/state.hpp"
+
+namespace coterie::engine {
+
+namespace {
+template <class... F>
+struct overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+overloaded(F...) -> overloaded<F...>;
+
+std::string text(wall_time t) { return fmt::format("{:%FT%T}Z", t); }
+}  // namespace
+
+std::string engine::state::name_of(node_id id) const {
+  if (id == ctx.self) return opt.name;
+  if (const auto* m = members.find(id); m && !m->info.name.empty()) return m->info.name;
+  if (rep)
+    if (const auto* m = rep->state().member(id)) return m->name;
+  return id.short_str();
+}
+
+std::string engine::state::name_of(session_epoch e) const {
+  const auto* s = rep ? rep->state().session(e) : nullptr;
+  return s ? name_of(s->node) : std::string("?");
+}
+
+std::string engine::state::node_state() const {
+  if (failed) return "failed";
+  if (end) return end->leaving ? "leaving" : "stopping";
+  if (opt.gossip_only) return "active";
+  if (!rep) return "forming";
+  if (!is_member()) return "joining";
+  return own.valid() ? "active" : "joining";
+}
+
+wire::status_info engine::state::status() const {
+  wire::status_info s;
+  s.cluster = opt.cluster;
+  s.node = opt.name;
+  s.version = opt.version;
+  s.id = ctx.cluster;
+  s.self = ctx.self;
+  s.boot = ctx.boot;
+  s.state = node_state();
+  if (genesis && (!rep || !genesis->situation().empty())) {
+    auto situation = genesis->situation();
+    if (!situation.empty()) s.warnings.push_back(std::move(situation));
+  }
+  if (rep) {
+    const auto& c = rep->core();
+    s.leader = c.leader() ? name_of(c.leader()) : "";
+    s.view = rep->state().globals().view;
+    s.term = c.current_term().value;
+    s.commit = c.commit().value;
+    s.applied = c.applied().value;
+    s.quorum = requests::quorum_contact(&*rep, ctx.now.steady);
+    s.quorum_size = static_cast<std::uint32_t>(c.conf().voters.size());
+    for (const auto v : c.conf().voters) {
+      const auto* m = members.find(v);
+      s.quorum_alive +=
+          v == ctx.self || (m && (m->state == swim::member_state::alive || m->state == swim::member_state::suspect));
+    }
+    s.ready = own.valid() && s.quorum && c.applied() >= c.commit();
+    if (!s.quorum)
+      s.warnings.push_back(
+          "no contact with a majority of the voters: locks, appends and cluster jobs wait; start or reconnect the "
+          "other voters");
+  } else {
+    s.ready = opt.gossip_only;
+  }
+  if (low_disk) s.warnings.push_back("the disk is nearly full: data is refused until space is freed");
+  if (!opt.advertise.is_loopback())
+    s.warnings.push_back(
+        "this node talks without encryption (--insecure): anyone who reaches its port can join and read");
+  for (const auto* c : {&ctx.stats, &members.stats()})
+    for (const auto& [k, v] : c->all()) s.counters[std::string(k)] += v;
+  if (genesis)
+    for (const auto& [k, v] : genesis->stats().all()) s.counters[std::string(k)] += v;
+  if (rep) {
+    for (const auto& [k, v] : rep->core().stats().all()) s.counters[std::string(k)] += v;
+    for (const auto& [k, v] : rep->state().stats().all()) s.counters[std::string(k)] += v;
+  }
+  return s;
+}
+
+wire::member_list engine::state::member_list() const {
+  wire::member_list out;
+  std::map<node_id, std::uint64_t> matched;
+  if (rep)
+    for (const auto& p : rep->core().progress()) matched[p.id] = p.match.value;
+  const auto role = [&](node_id id) -> std::string {
+    if (!rep) return "";
+    if (rep->core().conf().is_voter(id)) return "voter";
+    return rep->core().conf().is_learner(id) ? "standby" : "observer";
+  };
+  for (const auto& m : members.members()) {
+    wire::member_info i;
+    i.name = m.info.name;
+    i.state = swim::to_string(m.state);
+    i.role = role(m.info.id);
+    i.version = m.info.version;
+    i.id = m.info.id;
+    i.at = m.info.at;
+    i.since = m.since;
+    if (m.rtt) i.rtt_ms = std::chrono::duration<double, std::milli>(*m.rtt).count();
+    i.tags = m.info.tags;
+    i.self = m.info.id == ctx.self;
+    i.leader = rep && rep->leader() == m.info.id;
+    i.log = i.self && rep ? rep->core().applied().value : matched.contains(m.info.id) ? matched[m.info.id] : 0;
+    if (rep && rep->state().member(m.info.id) && rep->state().member(m.info.id)->removed) i.state = "left";
+    out.members.push_back(std::move(i));
+  }
+  // Members that gossip has not met since this node started.
+  if (rep)
+    for (const auto& [id, m] : rep->state().members()) {
+      if (m.removed || members.find(id)) continue;
+      wire::member_info i;
+      i.name = m.name;
+      i.state = "unreachable";
+      i.role = role(id);
+      i.id = id;
+      i.at = m.at;
+      i.log = matched.contains(id) ? matched[id] : 0;
+      out.members.push_back(std::move(i));
+    }
+  std::sort(out.members.begin(), out.members.end(),
+            [](const auto& a, const auto& b) { return std::tie(a.name, a.id) < std::tie(b.name, b.id); });
+  return out;
+}
+
+void engine::state::say(const swim::event& e) {
+  events.say(std::string("member.") + (e.kind == swim::event_kind::alive_again ? "alive" : swim::to_string(e.kind)),
+             {{"node", e.who.info.name},
+              {"id", e.who.info.id.str()},
+              {"address", e.who.info.at.str()},
+              {"evidence", e.evidence}});
+  if (e.kind == swim::event_kind::unreachable)
+    ctx.log(log_level::warn, fmt::format("{} is unreachable: {}", e.who.info.name, e.evidence));
+  if (e.kind == swim::event_kind::joined)
+    ctx.log(log_level::info, fmt::format("{} joined at {}", e.who.info.name, e.who.info.at.str()));
+}
+
+void engine::state::say(const machine::happening& h) {
+  const auto number = [](std::uint64_t v) { return fmt::format("{}", v); };
+  std::visit(
+      overloaded{
+          [&](const machine::session_opened& x) {
+            events.say("session.opened", {{"node", name_of(x.session.node)}, {"epoch", number(x.session.epoch.value)}});
+          },
+          [&](const machine::session_ended& x) {
+            events.say("session.ended", {{"node", name_of(x.node)},
+                                         {"epoch", number(x.epoch.value)},
+                                         {"how", x.expired ? "expired" : "closed"}});
+          },
+          [&](const machine::lock_granted& x) {
+            events.say("lock.granted", {{"lock", x.name},
+                                        {"node", name_of(x.holder.session)},
+                                        {"fence", number(machine::fence_of(log_index(x.holder.grant.value)))},
+                                        {"label", x.holder.label}});
+          },
+          [&](const machine::lock_freed& x) {
+            events.say("lock.released",
+                       {{"lock", x.name}, {"fence", number(machine::fence_of(log_index(x.grant.value)))}});
+          },
+          [&](const machine::run_claimed& x) {
+            events.say("job.started", {{"job", x.run.job},
+                                       {"node", name_of(x.run.node)},
+                                       {"scheduled", text(x.run.scheduled)},
+                                       {"attempt", number(x.run.attempt)},
+                                       {"fence", number(x.run.fence)}});
+          },
+          [&](const machine::run_finished& x) {
+            std::map<std::string, std::string> f{{"job", x.run.job},
+                                                 {"scheduled", text(x.run.scheduled)},
+                                                 {"attempt", number(x.run.attempt)},
+                                                 {"coalesced", number(x.run.coalesced)},
+                                                 {"outcome", x.run.what ? machine::to_string(*x.run.what) : ""},
+                                                 {"message", x.run.message},
+                                                 {"node", x.run.node ? name_of(x.run.node) : ""}};
+            if (x.run.took) f["took_ms"] = number(static_cast<std::uint64_t>(x.run.took->count()));
+            events.say("job.finished", std::move(f));
+          },
+          [&](const machine::job_changed& x) {
+            events.say(x.removed ? "job.removed" : "job.changed", {{"job", x.id}});
+          },
+          [&](const machine::job_assigned& x) {
+            events.say("job.assigned", {{"job", x.id}, {"node", x.owner ? name_of(x.owner) : ""}});
+          },
+          [&](const machine::journal_grew& x) {
+            events.say("journal.appended", {{"journal", x.journal}, {"last", number(x.last)}});
+          },
+          [&](const machine::journal_trimmed& x) {
+            events.say("journal.trimmed", {{"journal", x.journal}, {"first", number(x.first)}});
+          },
+          [&](const machine::member_changed& x) {
+            events.say("view.changed", {{"view", number(x.view)},
+                                        {"node", x.member.name},
+                                        {"id", x.member.id.str()},
+                                        {"change", x.member.removed ? (x.member.left ? "left" : "removed") : "added"}});
+          },
+      },
+      h);
+}
+
+void engine::state::watch_state() {
+  auto now = node_state();
+  if (now == shown_state) return;
+  events.say("node.state", {{"state", now}, {"before", shown_state}});
+  shown_state = std::move(now);
+  if (shown_state == "active" && rep)
+    ctx.log(log_level::info, fmt::format("ready: active, leader {}, log at {}",
+                                         rep->leader() ? name_of(rep->leader()) : "unknown", rep->core().applied()));
+}
+
+}  // namespace coterie::engine

@@ -1,0 +1,79 @@
+// Exactly-once requests of this node (consensus.md 1.9): each command gets (session, seq), goes to the leader, is
+// repeated until its entry is applied here, and is executed once. A caller that stops waiting is told what is certain:
+// no_quorum or timeout when nothing left this node, indeterminate when it did; the command itself is then carried on in
+// the background, so that the acknowledgement can move.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "engine/context.hpp"
+#include "engine/links.hpp"
+#include "engine/replica.hpp"
+#include "machine/types.hpp"
+
+namespace coterie::engine {
+
+/// Names a submitted command until its answer; never reused.
+using ticket = strong<struct ticket_tag>;
+
+class requests {
+ public:
+  requests(context& c, links& l) : ctx_(c), links_(l) {}
+
+  /// Puts a command in the queue. The answer comes once by take_answers(). errc::limit when the queue is full.
+  result<ticket> submit(machine::command_body, instant deadline);
+  /// The same for a command whose answer nobody waits for: it is carried on as long as the session lives.
+  void submit_quietly(machine::command_body);
+  /// Nobody waits for it any more: it is dropped when it was never sent, and carried on in the background otherwise.
+  void abandon(ticket);
+
+  /// Sends what can be sent. `session`: the present epoch (zero = none).
+  void pump(session_epoch session, replica*);
+  void on_refused(const wire::forward_refused&);
+  /// An applied entry; true when it was one of ours.
+  bool on_applied(const machine::command&, const machine::answer&);
+  /// After a snapshot was installed: answers that stand in the stored session.
+  void on_installed(const machine::session_record*);
+  /// The session `old` is over: what was sent under it is unsure, the rest goes on under the next one.
+  void on_session_over(session_epoch old);
+  void tick(replica*);
+  instant next_wake() const;
+
+  struct answered {
+    ticket id;
+    request_seq seq;
+    machine::answer what;
+  };
+  std::vector<answered> take_answers() { return std::exchange(answers_, {}); }
+  request_seq seq_of(ticket) const;  ///< zero until it was numbered
+  std::size_t pending() const { return queue_.size(); }
+  /// False while neither a leader's contact nor an own quorum is there; since when otherwise.
+  static bool quorum_contact(const replica*, instant now);
+
+ private:
+  struct item {
+    machine::command_body body;
+    instant deadline, last_sent = instant::min();
+    request_seq seq;
+    std::uint32_t unanswered_sends = 0;
+    bool wanted = true, saw_quorum = false;
+  };
+  void finish(std::map<ticket, item>::iterator, machine::answer);
+  machine::command wrap(const item&, session_epoch) const;
+
+  context& ctx_;
+  links& links_;
+  std::map<ticket, item> queue_;
+  std::map<request_seq, ticket> by_seq_;  // numbered in the present session
+  session_epoch session_;
+  request_seq last_seq_, acked_;
+  node_id sent_to_;
+  term sent_term_;
+  std::uint64_t next_ticket_ = 0;
+  std::vector<answered> answers_;
+};
+
+}  // namespace coterie::engine

@@ -1,0 +1,154 @@
+// The parts of one node and how they are wired. Each part knows its own matter; what passes between them passes here,
+// in one place, in one order.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/bus.hpp"
+#include "engine/context.hpp"
+#include "engine/disk_queue.hpp"
+#include "engine/engine.hpp"
+#include "engine/events.hpp"
+#include "engine/job_calls.hpp"
+#include "engine/journal_calls.hpp"
+#include "engine/links.hpp"
+#include "engine/lock_calls.hpp"
+#include "engine/replica.hpp"
+#include "engine/requests.hpp"
+#include "engine/session.hpp"
+#include "swim/genesis.hpp"
+#include "swim/membership.hpp"
+
+namespace coterie::engine {
+
+struct engine::state {
+  state(const options&, recovered_state, const times& now, std::uint64_t seed);
+
+  // ---- engine.cpp: turns ----
+  void step(const event&);
+  void settle();
+  bool settle_once();
+  instant next_wake() const;
+  void run_timers();
+  void chores();
+  void halt(bool ok, std::string reason);
+
+  // ---- cluster.cpp: streams, formation, joining ----
+  void on_stream_up(const stream_up&);
+  void on_stream_down(const stream_down&);
+  void on_frame(const frame_in&);
+  void on_datagram(const datagram_in&);
+  void on_refused(const address&);
+  void on_hello(stream_id, const swim::hello&);
+  void on_peer(node_id from, wire::peer_message);
+  void on_join_request(node_id from, const wire::join_request&);
+  void on_join_answer(const wire::join_answer&);
+  void on_forward(node_id from, const wire::forward&);
+  swim::hello own_hello() const;
+  void greet_all();
+  void form();
+  bool settle_genesis();
+  bool settle_members();
+  void seek_membership();
+  void dial_members();
+  bool is_member() const;
+
+  // ---- lead.cpp: applying, leading ----
+  bool settle_replica();
+  void on_applied(applied_entry&);
+  void on_happening(const machine::happening&);
+  void on_role();
+  void on_reads();
+  void on_installed();
+  void tend_session();
+  void lead();
+  void reconcile_configuration();
+  void propose(std::vector<machine::command_body>);
+  void acknowledge(const std::vector<session_keeper::waiting>&);
+  void send_to_leader(machine::command_body);
+  void settle_answers();
+
+  // ---- calls.cpp: what clients ask ----
+  void on_call(const call&);
+  void on_cancel(call_id);
+  void on_read(const read_done&);
+  void on_written(std::uint64_t sequence);
+  void submit(call_id, machine::command_body, duration timeout, std::string job = {});
+  void barrier(call_id, wire::request, duration timeout);
+  void serve(call_id, const wire::request&);
+  void on_answer(const requests::answered&);
+  void check_barriers();
+  void check_waiting_members();
+  void begin_end(call_id, bool leaving, duration timeout);
+  void tend_end();
+
+  // ---- report.cpp: what there is to say ----
+  wire::status_info status() const;
+  wire::member_list member_list() const;
+  std::string name_of(node_id) const;
+  std::string name_of(session_epoch) const;
+  std::string node_state() const;
+  void say(const machine::happening&);
+  void say(const swim::event&);
+  void watch_state();
+
+  options opt;
+  recovered_state initial;
+  context ctx;
+  links peers;
+  disk_queue disk;
+  swim::membership members;
+  std::optional<swim::genesis> genesis;
+  std::optional<replica> rep;
+  session own;
+  session_keeper keeper;
+  requests outbox;
+  lock_calls locks;
+  job_calls jobs;
+  journal_calls journals;
+  bus shared;
+  event_log events;
+
+  struct barrier_wait {
+    call_id call;
+    wire::request what;
+    instant deadline, retry = never;
+    std::optional<log_index> index;
+    bool saw_quorum = false;
+  };
+  std::map<std::uint64_t, barrier_wait> barriers;                        // by read id
+  std::map<std::uint64_t, std::vector<session_keeper::waiting>> rounds;  // keepalives waiting for a confirmation round
+  std::uint64_t next_round = 0;
+  struct pending_call {
+    call_id call;
+    std::string job;
+  };  // job: id of a job that is being added
+  std::map<ticket, pending_call> submitted;
+  std::map<read_id, call_id> history_reads;
+  struct member_wait {
+    std::uint32_t count = 0;
+    instant deadline;
+  };
+  std::map<call_id, member_wait> member_waits;
+
+  struct ending {
+    call_id call;
+    bool leaving = false, removal_sent = false, removed = false, closed = false, session_abandoned = false,
+         done = false;
+    instant deadline, drain_until;
+  };
+  std::optional<ending> end;
+  log_index last_duty;  // index of the last duty proposed: wait until it is applied
+  term led_term;
+  bool was_leading = false, failed = false, halted_ = false, low_disk = false, greeted = false, ready_once = false;
+  instant next_chores = instant::min(), next_join = instant::min(), next_request_tick = instant::min(),
+          next_lead = instant::min();
+  std::string shown_state;
+  node_id shown_leader;
+};
+
+}  // namespace coterie::engine

@@ -1,0 +1,169 @@
+// Snapshots on their way: the leader streams a frozen view of its state in key ranges, the follower collects the chunks
+// beside its present state and switches atomically (consensus.md 1.7). A follower acknowledges a chunk when it is
+// written; a cut resumes with a new transfer.
+#include <algorithm>
+
+#include "engine/recovery.hpp"
+#include "engine/replica.hpp"
+#include "wire/codec.hpp"
+
+namespace coterie::engine {
+
+namespace {
+constexpr duration patience = 10s;
+constexpr std::size_t max_transfers = 4;
+}  // namespace
+
+void replica::start_transfer(node_id to, const raft::snapshot_meta&) {
+  if (transfers_.contains(to)) return;
+  if (transfers_.size() >= max_transfers || core_.applied() == log_index(0))
+    return core_.on_snapshot_sent(to, false, ctx_.now.steady);
+  transfer t;
+  t.id = ctx_.random.next() | 1;
+  // The view holds every write handed out so far, hence exactly the applied state.
+  t.meta.index = core_.applied();
+  t.meta.when = core_.term_at(t.meta.index).value_or(core_.current_term());
+  t.meta.conf = applied_conf_;
+  t.chain = chains_[static_cast<std::size_t>(t.meta.index.value - chain_base_.value)];
+  t.progress = ctx_.now.steady;
+  flush_state();  // a state that was only derived from the genesis record is not on disk yet
+  ctx_.emit(open_view{t.id});
+  transfers_[to] = std::move(t);
+  ctx_.stats.add("snapshot.sent_started");
+  read_next(to);
+}
+
+void replica::read_next(node_id to) {
+  auto& t = transfers_[to];
+  const auto id = fresh_read();
+  reads_[id] = to;
+  t.reading = true;
+  ctx_.emit(read{.id = id,
+                 .in = disk::space::state,
+                 .from = t.next,
+                 .to = {},
+                 .max_items = 10'000,
+                 .max_bytes = ctx_.opt->snapshot_chunk_bytes,
+                 .reverse = false,
+                 .view = t.id});
+}
+
+void replica::on_read(const read_done& r) {
+  const auto it = reads_.find(r.id);
+  if (it == reads_.end()) return;
+  const auto to = it->second;
+  reads_.erase(it);
+  const auto t = transfers_.find(to);
+  if (t == transfers_.end() || !t->second.reading) return;
+  auto& x = t->second;
+  x.reading = false;
+  x.last = !r.more;
+  if (!r.items.empty()) {
+    x.next = r.items.back().first;
+    x.next.push_back(std::byte{0});
+  }
+  wire::snapshot_chunk c{x.id, x.number, core_.current_term(), x.meta, x.chain, r.items, x.last};
+  if (!links_.send(to, std::move(c))) end_transfer(to, false);
+}
+
+void replica::on_chunk_ack(node_id from, const wire::snapshot_ack& a) {
+  const auto t = transfers_.find(from);
+  if (t == transfers_.end() || t->second.id != a.transfer || t->second.number != a.number || t->second.reading) return;
+  if (!a.ok) return end_transfer(from, false);
+  t->second.progress = ctx_.now.steady;
+  if (t->second.last) {
+    if (a.installed) end_transfer(from, true);
+    return;
+  }
+  ++t->second.number;
+  read_next(from);
+}
+
+void replica::end_transfer(node_id to, bool ok) {
+  const auto t = transfers_.find(to);
+  if (t == transfers_.end()) return;
+  ctx_.emit(close_view{t->second.id});
+  std::erase_if(reads_, [&](const auto& r) { return r.second == to; });
+  transfers_.erase(t);
+  core_.on_snapshot_sent(to, ok, ctx_.now.steady);
+}
+
+void replica::check_transfers() {
+  std::vector<node_id> stuck;
+  for (const auto& [id, t] : transfers_)
+    if (core_.current_role() != raft::role::leader || ctx_.now.steady - t.progress >= patience || !links_.up(id))
+      stuck.push_back(id);
+  for (const auto id : stuck) end_transfer(id, false);
+}
+
+void replica::on_chunk(node_id from, const wire::snapshot_chunk& c) {
+  const auto answer = [&](bool ok, bool installed = false) {
+    links_.send(from, wire::snapshot_ack{c.transfer, c.number, ok, installed});
+  };
+  if (c.when < core_.current_term() || (receiving_ && receiving_->committing)) return answer(false);
+  // The sender leads: let the core see it (term, contact) before anything is taken from it.
+  core_.step(raft::message{from, ctx_.self, c.when, raft::snapshot_request{c.meta}}, ctx_.now.steady);
+  if (c.meta.index <= core_.commit())
+    return answer(true, true);  // nothing new; the core's own answer reconnects the log
+  if (c.number == 0) {
+    receiving_ = reception{.from = from, .id = c.transfer, .next = 0, .meta = c.meta, .chain = {}, .records = {}};
+    ctx_.emit(install_begin{});
+  }
+  if (!receiving_ || receiving_->id != c.transfer || receiving_->from != from || receiving_->next != c.number) {
+    if (receiving_ && receiving_->id == c.transfer && c.number < receiving_->next)
+      return answer(true);  // a repeated one
+    return answer(false);
+  }
+  for (const auto& [key, value] : c.items) {
+    if (!machine::in_memory(key)) continue;
+    auto record = wire::decode_record(key, value);
+    if (!record) {
+      ctx_.log(log_level::error, "a received snapshot has a record that does not decode: it is dropped");
+      receiving_.reset();
+      return answer(false);
+    }
+    receiving_->records.push_back(std::move(*record));
+  }
+  ++receiving_->next;
+  if (!c.last) return disk_.install_chunk(c.items, chunk_saved{from, c.transfer, c.number});
+  disk_.install_chunk(c.items, nobody{});
+  // The log keeps what follows the snapshot if it really continues it (paper section 7), else it starts over.
+  disk::batch b;
+  const bool continues = core_.term_at(c.meta.index) == c.meta.when;
+  b.push_back(
+      disk::erase_range(disk::space::log, log_key(log_index(0)), continues ? log_key(c.meta.index.next()) : bytes{}));
+  b.push_back(disk::put(disk::space::meta, to_bytes("log_base"), wire::encode(c.meta, c.chain)));
+  b.push_back(disk::put(disk::space::meta, to_bytes("applied"), log_key(c.meta.index)));
+  receiving_->committing = true;
+  receiving_->chain = c.chain;
+  receiving_->continues = continues;
+  disk_.install_commit(std::move(b), snapshot_installed{});
+}
+
+void replica::on_chunk_saved(const chunk_saved& c) {
+  links_.send(c.from, wire::snapshot_ack{c.transfer, c.number, true, false});
+}
+
+void replica::on_installed() {
+  if (!receiving_ || !receiving_->committing) return;
+  auto r = std::move(*receiving_);
+  receiving_.reset();
+  if (r.continues) {
+    while (chain_base_ < r.meta.index) {
+      chains_.pop_front();
+      ++chain_base_;
+    }
+  } else {
+    chains_.assign(1, r.chain);
+    chain_base_ = r.meta.index;
+  }
+  machine_ = machine::machine(ctx_.opt->limits);
+  machine_.restore(r.records);
+  applied_conf_ = r.meta.conf;
+  core_.on_snapshot_installed(r.meta, ctx_.now.steady);
+  installed_ = true;
+  ctx_.stats.add("snapshot.installed");
+  links_.send(r.from, wire::snapshot_ack{r.id, r.next - 1, true, true});
+}
+
+}  // namespace coterie::engine

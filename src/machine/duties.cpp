@@ -1,0 +1,105 @@
+// What a leader should propose by the state and the time (services.md 2, rows "Owner", "Misfire", "Journal age bound").
+// Changes nothing; the entries decide again when they are applied.
+#include <algorithm>
+#include <set>
+
+#include "machine/due.hpp"
+#include "machine/machine.hpp"
+
+namespace coterie::machine {
+namespace {
+
+class duty_list {
+ public:
+  duty_list(const job_table& jobs, const registry& who, std::size_t max) : jobs_(jobs), who_(who), max_(max) {}
+
+  bool full() const { return out_.size() >= max_; }
+  std::size_t room() const { return max_ - std::min(max_, out_.size()); }
+  void add(command_body b) { out_.push_back(std::move(b)); }
+  std::vector<command_body> take() { return std::move(out_); }
+
+  /// The job's owner; one that it should get is proposed first. Zero = nobody has the runner.
+  session_epoch owner_of(const job_record& job) {
+    if (job.owner) return job.owner;
+    const auto owner = who_.first_for(job.id, job.config.runner);
+    if (owner && assigned_.insert(job.id).second) add(assign_job{job.id, job.version, owner});
+    return owner;
+  }
+
+  void reruns() {
+    for (const auto id : jobs_.with_lost()) {
+      const auto& job = *jobs_.find(id);
+      const auto owner = full() ? session_epoch{} : owner_of(job);
+      if (!owner) continue;
+      for (const auto& run : job.lost) {
+        if (full()) return;
+        add(fire_job{.id = job.id,
+                     .version = run.version,
+                     .scheduled = run.scheduled,
+                     .attempt = run.attempt + 1,
+                     .coalesced = run.coalesced,
+                     .owner = owner,
+                     .what = {},
+                     .next = {}});
+      }
+    }
+  }
+
+  void fires(wall_time now, const limits& l) {
+    for (const auto& [next, id] : jobs_.by_next()) {
+      if (next > now || full()) return;
+      const auto& job = *jobs_.find(id);
+      const auto owner = owner_of(job);
+      for (auto& f : fires_due(job, owner, now, std::min(room(), due_limit(l)), l)) add(std::move(f));
+    }
+  }
+
+  void assignments() {
+    for (const auto& [runner, ids] : jobs_.unowned()) {
+      for (const auto id : ids) {
+        if (full()) return;
+        if (!owner_of(*jobs_.find(id))) break;  // the same for each job of this runner
+      }
+    }
+  }
+
+ private:
+  const job_table& jobs_;
+  const registry& who_;
+  const std::size_t max_;
+  std::vector<command_body> out_;
+  std::set<std::string_view> assigned_;
+};
+
+}  // namespace
+
+std::vector<command_body> machine::duties(wall_time now, std::size_t max) const {
+  duty_list list(jobs_, registry_, max);
+  list.reruns();
+  list.fires(now, max_);
+  list.assignments();
+  for (auto& trim : journals_.trims_due(now, list.room())) list.add(std::move(trim));
+  return list.take();
+}
+
+std::optional<wall_time> machine::next_duty(wall_time now) const {
+  auto earliest = journals_.next_trim(now);
+  const auto& by_next = jobs_.by_next();
+  const auto it = by_next.lower_bound({now + milliseconds(1), {}});
+  if (it != by_next.end() && (!earliest || it->first < *earliest)) earliest = it->first;
+  return earliest;
+}
+
+void machine::prepare(command& c, wall_time now) const {
+  c.stamp = std::max(now, globals_.last_stamp);
+  auto* job = std::get_if<schedule_job>(&c.body);
+  if (job == nullptr) return;
+  job->next = first_time(job->config.when, c.stamp);
+  job->due.clear();
+  const auto* old = jobs_.find(job->id);
+  if (old == nullptr || !job->replace || old->config == job->config) return;
+  const auto owner = old->owner ? old->owner : registry_.first_for(old->id, old->config.runner);
+  job->due = fires_due(*old, owner, c.stamp, due_limit(max_), max_);
+}
+
+}  // namespace coterie::machine

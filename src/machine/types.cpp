@@ -1,0 +1,88 @@
+// Keys of records, byte for byte as they are stored. Knows nothing of how values are encoded.
+#include "machine/types.hpp"
+
+namespace coterie::machine {
+namespace {
+
+void put_text(bytes& key, std::string_view s) {
+  const auto view = as_bytes(s);
+  key.insert(key.end(), view.begin(), view.end());
+  key.push_back(std::byte{0});
+}
+
+void put_number(bytes& key, std::uint64_t v) {
+  for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<std::byte>(v >> shift));
+}
+
+bytes start(char letter) {
+  bytes key;
+  key.reserve(32);
+  key.push_back(static_cast<std::byte>(letter));
+  return key;
+}
+
+bytes text_key(char letter, std::string_view name) {
+  auto key = start(letter);
+  put_text(key, name);
+  return key;
+}
+
+bytes text_number_key(char letter, std::string_view name, std::uint64_t number) {
+  auto key = text_key(letter, name);
+  put_number(key, number);
+  return key;
+}
+
+struct key_maker {
+  bytes operator()(const global_record&) const { return start('g'); }
+  bytes operator()(const member_record& r) const {
+    auto key = start('m');
+    put_number(key, r.id.hi);
+    put_number(key, r.id.lo);
+    return key;
+  }
+  bytes operator()(const session_record& r) const {
+    auto key = start('s');
+    put_number(key, r.epoch.value);
+    return key;
+  }
+  bytes operator()(const lock_record& r) const { return text_key('l', r.name); }
+  bytes operator()(const job_record& r) const { return text_key('j', r.id); }
+  bytes operator()(const journal_record& r) const { return text_key('q', r.name); }
+  bytes operator()(const journal_bucket& r) const { return text_number_key('b', r.journal, r.first); }
+  bytes operator()(const journal_key& r) const {
+    auto key = text_key('k', r.journal);
+    put_text(key, r.key);
+    return key;
+  }
+  bytes operator()(const journal_entry& r) const { return entry_key(r.journal, r.id); }
+  bytes operator()(const job_run_record& r) const { return history_key(r.job, r.number); }
+};
+
+}  // namespace
+
+const char* to_string(outcome o) {
+  switch (o) {
+    case outcome::success:
+      return "success";
+    case outcome::failed:
+      return "failed";
+    case outcome::aborted:
+      return "aborted";
+    case outcome::unavailable:
+      return "unavailable";
+    case outcome::skipped:
+      return "skipped";
+    case outcome::lost:
+      return "lost";
+  }
+  return "unknown";
+}
+
+bytes key_of(const record& r) { return std::visit(key_maker{}, r); }
+bytes entry_key(std::string_view journal, std::uint64_t id) { return text_number_key('E', journal, id); }
+bytes history_key(std::string_view job, std::uint64_t number) { return text_number_key('H', job, number); }
+
+bool in_memory(byte_view key) { return !key.empty() && key.front() >= std::byte{'a'} && key.front() <= std::byte{'z'}; }
+
+}  // namespace coterie::machine

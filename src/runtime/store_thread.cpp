@@ -1,0 +1,209 @@
+#include "runtime/store_thread.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "engine/recovery.hpp"
+#include "runtime/threads.hpp"
+
+namespace coterie::runtime {
+
+namespace {
+std::size_t size_of(const disk::batch& b) {
+  std::size_t n = 0;
+  for (const auto& o : b) n += o.key.size() + o.value.size();
+  return n;
+}
+
+/// The inverse of engine::log_key; an empty key is the space's beginning.
+log_index index_of(const bytes& key) {
+  std::uint64_t v = 0;
+  for (const auto b : key) v = v << 8 | std::to_integer<std::uint64_t>(b);
+  return log_index(v);
+}
+}  // namespace
+
+store_thread::store_thread(std::unique_ptr<store> s, sink to, options o)
+    : store_(std::move(s)),
+      sink_(std::move(to)),
+      opt_(o),
+      log_end_(o.log_end),
+      durable_end_(o.log_end),
+      marked_(store_->synced()),
+      thread_(start_thread("coterie-store", [this] { run(); })) {}
+
+store_thread::~store_thread() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stop_ = true;
+  }
+  more_.notify_one();
+  thread_.join();
+}
+
+void store_thread::submit(std::vector<task> tasks) {
+  if (tasks.empty()) return;
+  bool wake = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    wake = queue_.empty();
+    if (wake) {
+      queue_ = std::move(tasks);
+    } else {
+      std::move(tasks.begin(), tasks.end(), std::back_inserter(queue_));
+    }
+  }
+  if (wake) more_.notify_one();
+}
+
+void store_thread::run() {
+  auto next_watch = std::chrono::steady_clock::now();
+  for (;;) {
+    std::vector<task> todo;
+    {
+      std::unique_lock lock(mutex_);
+      more_.wait_until(lock, next_watch, [this] { return stop_ || !queue_.empty(); });
+      if (stop_) return;
+      todo.swap(queue_);
+    }
+    try {
+      work(todo);
+      if (const auto now = std::chrono::steady_clock::now(); now >= next_watch) {
+        watch();
+        next_watch = now + opt_.watch_period;
+      }
+    } catch (const std::exception& e) {
+      fail_disk(e.what());
+    }
+  }
+}
+
+void store_thread::work(std::vector<task>& todo) {
+  for (std::size_t i = 0; i < todo.size();) {
+    if (failed_) return;  // nothing reaches the disk after its first error
+    {
+      const std::scoped_lock lock(mutex_);
+      if (stop_) return;
+    }
+    if (std::holds_alternative<engine::write>(todo[i])) {
+      i = write_some(todo, i);
+    } else {
+      std::visit([this](const auto& t) { do_one(t); }, todo[i]);
+      ++i;
+    }
+  }
+}
+
+// ---- writing ------------------------------------------------------------------------------------------------------
+
+/// Joins the writes from `first` on into one step; gives the place of the first task that is not in it.
+std::size_t store_thread::write_some(std::vector<task>& todo, std::size_t first) {
+  std::vector<const disk::batch*> batches;
+  std::size_t size = 0, i = first;
+  std::uint64_t last = 0;
+  bool sync = false;
+  log_index lowest = log_end_;
+  for (; i < todo.size() && size <= opt_.max_joined_bytes; ++i) {
+    const auto* w = std::get_if<engine::write>(&todo[i]);
+    if (w == nullptr) break;
+    batches.push_back(&w->what);
+    size += size_of(w->what);
+    sync = sync || w->sync;
+    last = w->sequence;
+    follow_log(w->what, lowest);
+  }
+  if (!lower_mark(lowest) || !check(store_->write(batches, sync))) return i;
+  durable_end_ = sync ? log_end_ : std::min(durable_end_, log_end_);
+  sink_({engine::written{last}});
+  return i;
+}
+
+/// Keeps log_end_ up to date with a batch that is about to be written; `lowest`: where the log ended at its shortest.
+void store_thread::follow_log(const disk::batch& b, log_index& lowest) {
+  for (const auto& o : b) {
+    if (o.in != disk::space::log) continue;
+    const auto at = index_of(o.key);
+    switch (o.what) {
+      case disk::op::kind::put:
+        log_end_ = std::max(log_end_, at);
+        break;
+      case disk::op::kind::erase:
+        if (at == log_end_ && at) log_end_ = at.prev();
+        break;
+      case disk::op::kind::erase_range:
+        // A suffix, or everything; a prefix leaves the end where it is.
+        if (o.end.empty() || index_of(o.end) > log_end_) log_end_ = std::min(log_end_, at ? at.prev() : at);
+        break;
+    }
+    lowest = std::min(lowest, log_end_);
+  }
+}
+
+/// The mark must never be above what a crash can leave, so it goes down before the log does.
+bool store_thread::lower_mark(log_index lowest) {
+  if (lowest >= marked_) return true;
+  if (!check(store_->mark_synced(lowest.value))) return false;
+  marked_ = lowest;
+  return true;
+}
+
+void store_thread::do_one(const engine::install_chunk& c) {
+  if (check(store_->install_chunk(c.items))) sink_({engine::written{c.sequence}});
+}
+
+void store_thread::do_one(const engine::install_begin&) { check(store_->install_begin()); }
+
+void store_thread::do_one(const engine::install_commit& c) {
+  log_index lowest = log_end_;
+  follow_log(c.what, lowest);
+  if (!lower_mark(lowest) || !check(store_->install_commit(c.what))) return;
+  durable_end_ = log_end_;
+  sink_({engine::written{c.sequence}});
+}
+
+// ---- reading ------------------------------------------------------------------------------------------------------
+
+void store_thread::do_one(const engine::read& r) {
+  auto page = store_->range({.in = r.in,
+                             .from = r.from,
+                             .to = r.to,
+                             .max_items = r.max_items,
+                             .max_bytes = r.max_bytes,
+                             .reverse = r.reverse,
+                             .view = r.view});
+  if (!page) return fail_disk(page.error().message);
+  std::vector<engine::event> done;
+  done.emplace_back(engine::read_done{r.id, std::move(page->items), page->more});
+  sink_(std::move(done));
+}
+
+void store_thread::do_one(const engine::open_view& v) { check(store_->open_view(v.view)); }
+void store_thread::do_one(const engine::close_view& v) { check(store_->close_view(v.view)); }
+
+// ---- watching -----------------------------------------------------------------------------------------------------
+
+void store_thread::watch() {
+  if (failed_) return;
+  if (const auto why = store_->failed()) return fail_disk(why->message);
+  if (durable_end_ > marked_) {
+    if (!check(store_->mark_synced(durable_end_.value))) return;
+    marked_ = durable_end_;
+  }
+  if (const bool low = store_->low_space(); low != low_) {
+    low_ = low;
+    sink_({engine::disk_space{low}});
+  }
+}
+
+bool store_thread::check(const result<void>& r) {
+  if (!r) fail_disk(r.error().message);
+  return r.has_value();
+}
+
+void store_thread::fail_disk(const std::string& reason) {
+  if (std::exchange(failed_, true)) return;
+  sink_({engine::disk_failed{reason}});
+}
+
+}  // namespace coterie::runtime

@@ -1,0 +1,71 @@
+// The thread that owns the store: does the engine's disk work in the order given, joins writes that wait together into
+// one synced step (group commit), and watches the disk. Knows actions and the store; of the keys it knows the log's,
+// for the synced mark alone.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "engine/seam.hpp"
+#include "store/store.hpp"
+
+namespace coterie::runtime {
+
+class store_thread {
+ public:
+  using task = std::variant<engine::write, engine::read, engine::open_view, engine::close_view, engine::install_begin,
+                            engine::install_chunk, engine::install_commit>;
+  /// Gets what came of the work, on the store thread, in order. Must not block.
+  using sink = std::function<void(std::vector<engine::event>)>;
+  struct options {
+    log_index log_end;                              ///< last entry of the log as recovered
+    std::chrono::milliseconds watch_period{1'000};  ///< of free space, failures and the synced mark
+    std::size_t max_joined_bytes = 16u << 20;       ///< of values in one step
+  };
+
+  store_thread(std::unique_ptr<store>, sink, options);
+  /// Finishes what is being done, drops the rest, closes the store.
+  ~store_thread();
+
+  /// Never blocks on the disk. The engine bounds what is under way. All of one call is seen at once by the thread.
+  void submit(std::vector<task>);
+
+ private:
+  void run();
+  void work(std::vector<task>&);
+  std::size_t write_some(std::vector<task>&, std::size_t first);
+  void do_one(const engine::write&) {}  // joined by write_some
+  void do_one(const engine::read&);
+  void do_one(const engine::open_view&);
+  void do_one(const engine::close_view&);
+  void do_one(const engine::install_begin&);
+  void do_one(const engine::install_chunk&);
+  void do_one(const engine::install_commit&);
+  void follow_log(const disk::batch&, log_index& lowest);
+  bool lower_mark(log_index lowest);
+  void watch();
+  bool check(const result<void>&);
+  void fail_disk(const std::string& reason);
+
+  const std::unique_ptr<store> store_;
+  const sink sink_;
+  const options opt_;
+
+  // Of the thread alone.
+  bool failed_ = false, low_ = false;
+  log_index log_end_, durable_end_, marked_;  // the log as written, as synced, as noted in the synced mark
+
+  std::mutex mutex_;
+  std::condition_variable more_;
+  std::vector<task> queue_;  // under mutex_
+  bool stop_ = false;        // under mutex_
+  std::thread thread_;       // last: starts when the rest is there
+};
+
+}  // namespace coterie::runtime

@@ -1,0 +1,147 @@
+#include "store/rocks.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
+#include <rocksdb/options.h>
+#include <rocksdb/table.h>
+
+#include <fmt/format.h>
+
+namespace coterie {
+namespace {
+
+const char* const family_names[] = {"meta", "log", "state", "local", "default"};
+constexpr std::size_t small_buffer = 4 << 20;  // of spaces that hold little
+
+/// Tells the latch about errors of flushes and compactions, and keeps RocksDB from "recovering" after an error: a sync
+/// that succeeds after one that failed proves nothing (consensus.md 3, crdb#37102).
+class error_listener final : public rocksdb::EventListener {
+ public:
+  explicit error_listener(std::shared_ptr<failure_latch> latch) : latch_(std::move(latch)) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* s) override { latch_->close(*s); }
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+
+ private:
+  std::shared_ptr<failure_latch> latch_;
+};
+
+rocksdb::DBOptions db_options(const store::options& o, std::shared_ptr<failure_latch> latch) {
+  rocksdb::DBOptions r;
+  r.create_if_missing = true;
+  r.create_missing_column_families = true;
+  // consensus.md 1.6
+  r.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  r.recycle_log_file_num = 0;
+  r.track_and_verify_wals_in_manifest = true;
+  r.max_bgerror_resume_count = 0;
+  r.listeners = {std::make_shared<error_listener>(std::move(latch))};
+  r.avoid_flush_during_shutdown = true;  // closing does no I/O that could fail
+  // bounded memory, files and threads
+  r.db_write_buffer_size = 4 * o.write_buffer;
+  r.max_total_wal_size = o.max_log;
+  r.max_open_files = o.max_open_files;
+  r.max_file_opening_threads = 1;
+  r.max_background_jobs = 2;
+  r.max_manifest_file_size = 4 << 20;
+  r.bytes_per_sync = 1 << 20;  // of tables in the background: no burst of dirty pages before the log's next sync
+  // one writer: nothing to spin for
+  r.enable_write_thread_adaptive_yield = false;
+  r.allow_concurrent_memtable_write = false;
+  // a small diary, no statistics
+  r.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  r.max_log_file_size = 1 << 20;
+  r.keep_log_file_num = 2;
+  r.stats_dump_period_sec = 0;
+  r.stats_persist_period_sec = 0;
+  return r;
+}
+
+rocksdb::CompressionType compression() {
+  const auto all = rocksdb::GetSupportedCompressions();
+  return std::find(all.begin(), all.end(), rocksdb::kLZ4Compression) != all.end() ? rocksdb::kLZ4Compression
+                                                                                  : rocksdb::kNoCompression;
+}
+
+std::vector<rocksdb::ColumnFamilyDescriptor> families_of(const store::options& o) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(o.block_cache);
+  table.format_version = 5;
+  std::vector<rocksdb::ColumnFamilyDescriptor> r;
+  for (const std::string name : family_names) {
+    rocksdb::ColumnFamilyOptions f;
+    f.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+    f.write_buffer_size = name == "log" || name == "state" ? o.write_buffer : std::min(small_buffer, o.write_buffer);
+    f.target_file_size_base = 16 << 20;
+    f.max_bytes_for_level_base = 64 << 20;
+    // the log is short-lived: most of it never reaches a lower level
+    f.compression = name == "state" || name == "local" ? compression() : rocksdb::kNoCompression;
+    r.emplace_back(name, f);
+  }
+  return r;
+}
+
+rocksdb::Status try_open(const std::string& directory, const store::options& o,
+                         const std::shared_ptr<failure_latch>& latch, rocksdb::WALRecoveryMode mode, rocks& to) {
+  auto options = db_options(o, latch);
+  options.wal_recovery_mode = mode;
+  rocksdb::DB* db = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const auto s = rocksdb::DB::Open(options, directory, families_of(o), &handles, &db);
+  if (s.ok()) {
+    to.db.reset(db);
+    std::copy(handles.begin(), handles.end(), to.families.begin());
+  }
+  return s;
+}
+
+}  // namespace
+
+void failure_latch::close(const rocksdb::Status& s) { close(s.ToString()); }
+
+void failure_latch::close(const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  if (closed()) return;
+  reason_ = reason;
+  closed_.store(true, std::memory_order_release);
+}
+
+failure failure_latch::why() const {
+  const std::lock_guard lock(mutex_);
+  return {errc::closed,
+          fmt::format("the disk under {} failed ({}): make sure that it is sound and has space, then start "
+                      "the node again",
+                      directory_, reason_)};
+}
+
+rocks::~rocks() {
+  for (auto* f : families) delete f;
+}
+
+bool rocks::exists(const std::string& directory) {
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator(directory, error)) {
+    const auto name = file.path().filename().string();
+    if (name == "CURRENT" || name.ends_with(".log") || name.ends_with(".sst")) return true;
+  }
+  return false;
+}
+
+rocksdb::Status rocks::open(const std::string& directory, const store::options& o,
+                            const std::shared_ptr<failure_latch>& latch, rocks& to,
+                            const std::function<bool(const std::string&)>& on_damage) {
+  // RocksDB would take a directory without CURRENT for an empty one and begin anew
+  std::error_code ignored;
+  if (exists(directory) && !std::filesystem::exists(std::filesystem::path(directory) / "CURRENT", ignored)) {
+    return rocksdb::Status::Corruption("the file CURRENT is missing");
+  }
+  auto s = try_open(directory, o, latch, rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords, to);
+  if (!s.IsCorruption() || latch->closed() || !on_damage(s.ToString())) return s;
+  return try_open(directory, o, latch, rocksdb::WALRecoveryMode::kPointInTimeRecovery, to);
+}
+
+}  // namespace coterie

@@ -1,0 +1,476 @@
+#include "store/store.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <rocksdb/write_batch.h>
+
+#include "store/directory.hpp"
+#include "store/rocks.hpp"
+#include "store/synced_mark.hpp"
+
+namespace coterie {
+namespace {
+
+constexpr std::uint64_t format_version = 1;
+// Keys of the store's own family; the values are u64, big endian.
+constexpr const char* format_key = "format";
+constexpr const char* generation_key = "generation";
+
+std::string encode(std::uint64_t v) {
+  std::string r(8, '\0');
+  for (std::size_t i = 8; i-- > 0; v >>= 8) r[i] = static_cast<char>(v & 0xff);
+  return r;
+}
+
+std::uint64_t decode(const std::string& s) {
+  std::uint64_t v = 0;
+  for (const char c : s) v = v << 8 | static_cast<unsigned char>(c);
+  return v;
+}
+
+rocksdb::Slice slice(byte_view b) { return {reinterpret_cast<const char*>(b.data()), b.size()}; }
+
+/// The part of a column family that a space occupies: every key in it begins with `prefix`, and `end` is above them
+/// all. Those of `state` begin with the generation, which an installed snapshot replaces.
+struct region {
+  std::string prefix, end;
+  region(disk::space in, std::uint64_t generation)
+      : prefix(in == disk::space::state ? encode(generation) : std::string(1, '\0')),
+        end(in == disk::space::state ? encode(generation + 1) : std::string(1, '\1')) {}
+};
+
+rocksdb::WriteOptions write_options(bool sync) {
+  rocksdb::WriteOptions r;
+  r.sync = sync;
+  return r;
+}
+
+/// The note that is kept across restarts; empty text = none.
+std::string read_note(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::string r;
+  std::getline(in, r);
+  return r;
+}
+
+bool write_note(const std::filesystem::path& file, const std::string& text) {
+  const file_descriptor fd(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  const auto line = text + "\n";
+  return fd && ::write(fd.get(), line.data(), line.size()) == std::ssize(line) && ::fsync(fd.get()) == 0 &&
+         sync_directory(file.parent_path());
+}
+
+}  // namespace
+
+struct store::impl {
+  struct view {
+    const rocksdb::Snapshot* snapshot;
+    std::uint64_t generation;
+  };
+
+  impl(data_directory d, const options& opts)
+      : directory(std::move(d)), o(opts), latch(std::make_shared<failure_latch>(directory.path().string())) {}
+
+  ~impl() {
+    // after a failure no call may reach RocksDB but its destructor: the few bytes of a snapshot are let go
+    if (!latch->closed() && database.db) {
+      for (const auto& [id, v] : views) database.db->ReleaseSnapshot(v.snapshot);
+    }
+  }
+
+  std::filesystem::path damage_file() const { return directory.path() / "damaged"; }
+
+  result<void> open_all();
+  result<void> open_database(const std::string& path);
+  result<void> open_contents(bool existed);
+  result<void> note_damage(const std::string& what);
+  result<void> clear_damage();
+  result<void> mark_value(std::uint64_t);
+
+  result<void> ready() const {
+    if (latch->closed()) return tl::unexpected(latch->why());
+    return {};
+  }
+  /// Turns a status into a result; an error closes the latch.
+  result<void> checked(const rocksdb::Status& s) {
+    if (!s.ok()) latch->close(s);
+    return ready();
+  }
+
+  void add(const disk::batch&, std::uint64_t state_generation);
+  /// Writes what `pending` has collected.
+  result<void> commit(bool sync);
+  result<void> drop_generations(std::uint64_t from, std::uint64_t to);
+  /// Whether any key of `state` is in these generations; `to` not included.
+  result<bool> any_generation(std::uint64_t from, std::uint64_t to);
+  result<page> scan(const query&, const view&);
+
+  data_directory directory;
+  options o;
+  std::shared_ptr<failure_latch> latch;
+  rocks database;
+  std::optional<synced_mark> mark;
+  std::string damage;  ///< empty = none
+
+  std::uint64_t generation = 1;  ///< of the present `state`; an unfinished install writes under the next one
+  bool installing = false;
+  std::map<std::uint64_t, view> views;
+  rocksdb::WriteBatch pending;  ///< empty between calls; kept for its memory
+  std::uint64_t syncs = 0;
+};
+
+// ---- opening
+// -------------------------------------------------------------------------------------------------------------
+
+result<void> store::impl::open_all() {
+  damage = read_note(damage_file());
+  const auto path = directory.path() / "db";
+  if ((::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) || !sync_directory(directory.path())) {
+    return fail(errc::bad_argument,
+                fmt::format("{} can't be written ({}): give it to this user, or choose another --data",
+                            directory.path().string(), std::strerror(errno)));
+  }
+  const bool existed = rocks::exists(path.string());
+  if (auto r = open_database(path.string()); !r) return r;
+  if (auto r = open_contents(existed); !r) {
+    // a refusal is told as it is; an error of the disk closed the latch and is told as a damage that can't be read
+    return latch->closed() ? fail(errc::unavailable, latch->why().message) : r;
+  }
+  directory.hold_reserve(o.reserve);
+  return {};
+}
+
+result<void> store::impl::open_database(const std::string& path) {
+  const auto note = [&](const std::string& what) { return note_damage(what).has_value(); };
+  const auto s = rocks::open(path, o, latch, database, note);
+  if (s.ok()) return {};
+  const auto name = directory.path().string();
+  const auto text = s.ToString();
+  if (s.IsInvalidArgument() && text.find("olumn famil") != std::string::npos) {
+    return fail(errc::unavailable, fmt::format("{} was written by a newer version ({}): run that version", name, text));
+  }
+  if (s.IsCorruption() || s.IsPathNotFound() || s.IsInvalidArgument() || s.IsNotSupported()) {
+    return fail(errc::unavailable,
+                fmt::format("the data in {} is damaged ({}): move it away and start again, the node then "
+                            "joins under a new id",
+                            name, text));
+  }
+  return fail(errc::unavailable,
+              fmt::format("{} can't be opened ({}): make sure that the disk is sound, has space, and "
+                          "belongs to this user",
+                          name, text));
+}
+
+result<void> store::impl::open_contents(bool existed) {
+  const auto get = [&](const char* key, std::string& value) -> result<bool> {
+    const auto s = database.db->Get(rocksdb::ReadOptions(), database.families[rocks::own], key, &value);
+    if (s.IsNotFound()) return false;
+    if (auto r = checked(s); !r) return tl::unexpected(r.error());
+    return true;
+  };
+  const auto name = directory.path().string();
+  std::string value;
+  const auto known = get(format_key, value);
+  if (!known) return tl::unexpected(known.error());
+  if (*known && decode(value) > format_version) {
+    return fail(errc::unavailable,
+                fmt::format("{} was written by a newer version (format {}, this one knows {}): run that "
+                            "version",
+                            name, decode(value), format_version));
+  }
+  auto m = synced_mark::open(directory.path() / "synced", !*known);
+  if (!m && *known) {
+    if (auto r = note_damage(m.error().message); !r) return r;
+    std::error_code ignored;
+    std::filesystem::remove(directory.path() / "synced", ignored);
+    m = synced_mark::open(directory.path() / "synced", true);
+  }
+  if (!m) {
+    return fail(errc::unavailable,
+                fmt::format("{}: make sure that the disk is sound and has space", m.error().message));
+  }
+  mark.emplace(std::move(*m));
+  if (!*known) {
+    if (existed && mark->value() > 0) {
+      // not a crash while the directory was made: then nothing was ever marked
+      if (auto r = note_damage("the database has lost all its contents"); !r) return r;
+    }
+    if (!existed) {  // the marks of a database that somebody removed say nothing about the new one
+      if (auto r = mark_value(0); !r) return r;
+      if (auto r = clear_damage(); !r) return r;
+    }
+    pending.Put(database.families[rocks::own], format_key, encode(format_version));
+    pending.Put(database.families[rocks::own], generation_key, encode(generation));
+    return commit(true);
+  }
+  const auto current = get(generation_key, value);
+  if (!current) return tl::unexpected(current.error());
+  generation = decode(value);
+  // what an unfinished install or an interrupted clean-up left
+  auto r = drop_generations(0, generation);
+  return r ? drop_generations(generation + 1, UINT64_MAX) : r;
+}
+
+result<void> store::impl::note_damage(const std::string& what) {
+  if (damage.empty()) {
+    damage = what;
+    std::replace(damage.begin(), damage.end(), '\n', ' ');
+  }
+  if (write_note(damage_file(), damage)) return {};
+  return fail(errc::unavailable, fmt::format("{} can't be written ({}): make sure that the disk is sound and has space",
+                                             damage_file().string(), std::strerror(errno)));
+}
+
+result<void> store::impl::clear_damage() {
+  if (damage.empty()) return {};
+  if ((::unlink(damage_file().c_str()) != 0 && errno != ENOENT) || !sync_directory(directory.path())) {
+    return fail(errc::unavailable,
+                fmt::format("{} can't be removed: {}", damage_file().string(), std::strerror(errno)));
+  }
+  damage.clear();
+  return {};
+}
+
+result<void> store::impl::mark_value(std::uint64_t value) {
+  if (value == mark->value()) return {};
+  if (auto r = mark->set(value); !r) latch->close(r.error().message);
+  return ready();
+}
+
+result<std::unique_ptr<store>> store::open(const std::filesystem::path& directory, const options& o) {
+  auto d = data_directory::open(directory);
+  if (!d) return tl::unexpected(d.error());
+  auto i = std::make_unique<impl>(std::move(*d), o);
+  if (auto r = i->open_all(); !r) return tl::unexpected(r.error());
+  return std::unique_ptr<store>(new store(std::move(i)));
+}
+
+store::store(std::unique_ptr<impl> i) : impl_(std::move(i)) {}
+store::~store() = default;
+
+// ---- writing
+// -------------------------------------------------------------------------------------------------------------
+
+void store::impl::add(const disk::batch& b, std::uint64_t state_generation) {
+  const region state(disk::space::state, state_generation), other(disk::space::meta, 0);
+  for (const auto& op : b) {
+    auto* family = database[op.in];
+    const auto& in = op.in == disk::space::state ? state : other;
+    const rocksdb::Slice key[] = {in.prefix, slice(op.key)};
+    switch (op.what) {
+      case disk::op::kind::put: {
+        const rocksdb::Slice value = slice(op.value.view());
+        pending.Put(family, rocksdb::SliceParts(key, 2), rocksdb::SliceParts(&value, 1));
+        break;
+      }
+      case disk::op::kind::erase:
+        pending.Delete(family, rocksdb::SliceParts(key, 2));
+        break;
+      case disk::op::kind::erase_range: {
+        if (!op.end.empty() && op.end <= op.key) break;
+        const rocksdb::Slice end[] = {op.end.empty() ? in.end : in.prefix, slice(op.end)};
+        pending.DeleteRange(family, rocksdb::SliceParts(key, 2), rocksdb::SliceParts(end, 2));
+        break;
+      }
+    }
+  }
+}
+
+result<void> store::impl::commit(bool sync) {
+  const auto s = database.db->Write(write_options(sync), &pending);
+  pending.Clear();
+  if (sync) ++syncs;
+  return checked(s);
+}
+
+result<void> store::write(std::span<const disk::batch* const> batches, bool sync) {
+  if (auto r = impl_->ready(); !r) return r;
+  for (const auto* b : batches) impl_->add(*b, impl_->generation);
+  if (impl_->pending.Count() == 0 && !sync) return {};
+  return impl_->commit(sync);
+}
+
+result<void> store::write(const disk::batch& b, bool sync) {
+  const disk::batch* one[] = {&b};
+  return write(one, sync);
+}
+
+// ---- reading
+// -------------------------------------------------------------------------------------------------------------
+
+result<store::page> store::impl::scan(const query& q, const view& v) {
+  page r;
+  if (!q.to.empty() && q.to <= q.from) return r;
+  const region in(q.in, v.generation);
+  const auto low = in.prefix + to_text(q.from), high = q.to.empty() ? in.end : in.prefix + to_text(q.to);
+  const rocksdb::Slice lower = low, upper = high;
+  rocksdb::ReadOptions read;
+  read.iterate_lower_bound = &lower;
+  read.iterate_upper_bound = &upper;
+  read.snapshot = v.snapshot;
+  read.fill_cache = v.snapshot == nullptr;  // sending a snapshot reads everything once
+  const std::unique_ptr<rocksdb::Iterator> it(database.db->NewIterator(read, database[q.in]));
+  std::size_t used = 0;
+  for (q.reverse ? it->SeekToLast() : it->SeekToFirst(); it->Valid(); q.reverse ? it->Prev() : it->Next()) {
+    const auto key = it->key(), value = it->value();
+    used += key.size() - in.prefix.size() + value.size();
+    if (!r.items.empty() && (r.items.size() >= q.max_items || used > q.max_bytes)) {
+      r.more = true;
+      break;
+    }
+    const auto* k = reinterpret_cast<const std::byte*>(key.data());
+    const auto* d = reinterpret_cast<const std::byte*>(value.data());
+    r.items.emplace_back(bytes(k + in.prefix.size(), k + key.size()), bytes(d, d + value.size()));
+  }
+  if (auto ok = checked(it->status()); !ok) return tl::unexpected(ok.error());
+  return r;
+}
+
+result<store::page> store::range(const query& q) {
+  if (auto r = impl_->ready(); !r) return tl::unexpected(r.error());
+  if (q.view == 0) return impl_->scan(q, {nullptr, impl_->generation});
+  const auto it = impl_->views.find(q.view);
+  if (it == impl_->views.end()) return fail(errc::not_found, fmt::format("view {} is not open", q.view));
+  return impl_->scan(q, it->second);
+}
+
+result<void> store::open_view(std::uint64_t id) {
+  if (auto r = impl_->ready(); !r) return r;
+  if (id == 0 || impl_->views.contains(id)) return fail(errc::bad_argument, fmt::format("view {} is open already", id));
+  if (impl_->views.size() >= impl_->o.max_views) {
+    return fail(errc::limit, fmt::format("{} views are open: close one first (max_views)", impl_->views.size()));
+  }
+  impl_->views.emplace(id, impl::view{impl_->database.db->GetSnapshot(), impl_->generation});
+  return {};
+}
+
+result<void> store::close_view(std::uint64_t id) {
+  if (auto r = impl_->ready(); !r) return r;
+  if (const auto it = impl_->views.find(id); it != impl_->views.end()) {
+    impl_->database.db->ReleaseSnapshot(it->second.snapshot);
+    impl_->views.erase(it);
+  }
+  return {};
+}
+
+result<disk::image> store::load(const bytes& state_begin, const bytes& state_end) {
+  disk::image r;
+  const auto read = [&](disk::space in, std::vector<disk::item>& to, bytes from, bytes end) -> result<void> {
+    auto p = range({in, std::move(from), std::move(end), SIZE_MAX, SIZE_MAX, false, 0});
+    if (!p) return tl::unexpected(p.error());
+    to = std::move(p->items);
+    return {};
+  };
+  auto ok = read(disk::space::meta, r.meta, {}, {});
+  if (ok) ok = read(disk::space::log, r.log, {}, {});
+  if (ok) ok = read(disk::space::local, r.local, {}, {});
+  if (ok) ok = read(disk::space::state, r.state, state_begin, state_end);
+  if (!ok) return tl::unexpected(ok.error());
+  return r;
+}
+
+// ---- installing a snapshot
+// -------------------------------------------------------------------------------------------------
+
+result<bool> store::impl::any_generation(std::uint64_t from, std::uint64_t to) {
+  const auto low = encode(from), high = encode(to);
+  const rocksdb::Slice lower = low, upper = high;
+  rocksdb::ReadOptions read;
+  read.iterate_lower_bound = &lower;
+  read.iterate_upper_bound = &upper;
+  const std::unique_ptr<rocksdb::Iterator> it(database.db->NewIterator(read, database[disk::space::state]));
+  it->SeekToFirst();
+  if (auto r = checked(it->status()); !r) return tl::unexpected(r.error());
+  return it->Valid();
+}
+
+result<void> store::impl::drop_generations(std::uint64_t from, std::uint64_t to) {
+  const auto any = any_generation(from, to);
+  if (!any) return tl::unexpected(any.error());
+  if (!*any) return {};
+  pending.DeleteRange(database[disk::space::state], encode(from), encode(to));
+  return commit(false);
+}
+
+result<void> store::install_begin() {
+  if (auto r = impl_->ready(); !r) return r;
+  impl_->installing = true;
+  return impl_->drop_generations(impl_->generation + 1, UINT64_MAX);
+}
+
+result<void> store::install_chunk(std::span<const disk::item> items) {
+  if (auto r = impl_->ready(); !r) return r;
+  if (!impl_->installing) return fail(errc::bad_argument, "no snapshot is being installed");
+  const auto prefix = encode(impl_->generation + 1);
+  auto* family = impl_->database[disk::space::state];
+  for (const auto& [k, v] : items) {
+    const rocksdb::Slice key[] = {prefix, slice(k)}, value = slice(v);
+    impl_->pending.Put(family, rocksdb::SliceParts(key, 2), rocksdb::SliceParts(&value, 1));
+  }
+  return impl_->commit(false);
+}
+
+result<void> store::install_commit(const disk::batch& what) {
+  if (auto r = impl_->ready(); !r) return r;
+  if (!impl_->installing) return fail(errc::bad_argument, "no snapshot is being installed");
+  const auto next = impl_->generation + 1;
+  impl_->pending.Put(impl_->database.families[rocks::own], generation_key, encode(next));
+  impl_->add(what, next);
+  if (auto r = impl_->commit(true); !r) return r;
+  impl_->generation = next;
+  impl_->installing = false;
+  return impl_->drop_generations(0, next);
+}
+
+// ---- watching
+// ------------------------------------------------------------------------------------------------------------
+
+std::optional<failure> store::failed() const {
+  if (!impl_->latch->closed()) return std::nullopt;
+  return impl_->latch->why();
+}
+
+std::uint64_t store::synced() const { return impl_->mark->value(); }
+
+result<void> store::mark_synced(std::uint64_t index) {
+  if (auto r = impl_->ready(); !r) return r;
+  return impl_->mark_value(index);
+}
+
+std::optional<std::string> store::damage() const {
+  if (impl_->damage.empty()) return std::nullopt;
+  return impl_->damage;
+}
+
+result<void> store::forget_damage() {
+  if (auto r = impl_->ready(); !r) return r;
+  return impl_->clear_damage();
+}
+
+std::uint64_t store::free_bytes() const { return impl_->directory.free_bytes(); }
+
+bool store::low_space() {
+  const auto& d = impl_->directory;
+  const auto& o = impl_->o;
+  const auto threshold =
+      o.low_space_threshold.value_or(std::max(o.reserve, std::min<std::uint64_t>(d.capacity() / 10, 1 << 30)));
+  const auto free = d.free_bytes();
+  const auto lacking = o.reserve - std::min(o.reserve, d.reserve());  // to be taken back before anything else may grow
+  if (free < o.reserve) d.release_reserve();
+  if (lacking > 0 && free >= threshold + lacking) d.hold_reserve(o.reserve);
+  return free < threshold + lacking;
+}
+
+std::uint64_t store::syncs() const { return impl_->syncs; }
+
+}  // namespace coterie

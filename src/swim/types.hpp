@@ -1,0 +1,115 @@
+// Membership as plain data: members, statements about them, datagrams. Knows nothing of Raft, services, sockets or
+// disks.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/address.hpp"
+#include "base/bytes.hpp"
+#include "base/hash.hpp"
+#include "base/ids.hpp"
+#include "base/time.hpp"
+
+namespace coterie::swim {
+
+/// Gossip's verdict; ordered by strength at equal incarnation: a later one overrides an earlier one (membership.md 1).
+/// stopping and left are said only by the node itself; a stopping node becomes unreachable once it has stopped.
+enum class member_state : std::uint8_t { alive, suspect, stopping, unreachable, left };
+const char* to_string(member_state);
+
+using tag_map = std::map<std::string, std::string>;
+
+/// What a node says about itself; changed only by raising its own incarnation.
+struct member_info {
+  node_id id;
+  std::string name;
+  address at;           ///< advertised, UDP and TCP
+  std::string version;  ///< of the software
+  std::uint16_t protocol_min = 1, protocol_max = 1;
+  tag_map tags;
+  friend bool operator==(const member_info&, const member_info&) = default;
+};
+
+/// A statement that travels by gossip. `accuser` is set for suspect and unreachable.
+struct statement {
+  member_info info;
+  incarnation inc;
+  member_state state = member_state::alive;
+  node_id accuser;
+  friend bool operator==(const statement&, const statement&) = default;
+};
+
+/// User data that rides on gossip: one small value per (origin, key), the newest version wins. Cache digests use it.
+struct user_datum {
+  node_id origin;
+  boot_epoch epoch;
+  std::string key;
+  std::uint64_t version = 0;
+  shared_bytes value;
+  friend bool operator==(const user_datum&, const user_datum&) = default;
+};
+
+struct ping {
+  std::uint64_t probe = 0;
+  node_id target;  ///< a ping for somebody else (a reused address) is not answered
+};
+struct ack {
+  std::uint64_t probe = 0;
+};
+/// Please probe `target` at `at` and tell me (SWIM 3.1, ping-req). Answered by indirect_ack or, early, by indirect_nack
+/// (Lifeguard 3).
+struct ping_request {
+  std::uint64_t probe = 0;
+  node_id target;
+  address at;
+};
+struct indirect_ack {
+  std::uint64_t probe = 0;
+  node_id target;
+};
+struct indirect_nack {
+  std::uint64_t probe = 0;
+  node_id target;
+};
+struct gossip_only {};
+
+/// One UDP datagram, at most options.max_datagram bytes when encoded. Scoped: a datagram of another cluster is counted
+/// and dropped.
+struct datagram {
+  std::string cluster;  ///< name
+  cluster_id id;        ///< zero = not known yet; zero matches any (membership.md, Isolation)
+  node_id from;
+  boot_epoch epoch;
+  std::uint64_t view_digest = 0;  ///< of the ids that the sender believes alive or suspect, itself included
+  std::variant<ping, ack, ping_request, indirect_ack, indirect_nack, gossip_only> body;
+  std::vector<statement> statements;
+  std::vector<user_datum> user;
+};
+
+/// Push-pull over a stream (SWIM/memberlist anti-entropy): a question carries the sender's whole view, or none when
+/// both are likely equal; the answer carries what the receiver's has beyond that, and nothing when the digests are
+/// equal.
+struct push_pull {
+  bool answer = false;
+  node_id from;
+  std::uint64_t view_digest = 0;  ///< of (id, incarnation, state) and user data: not the digest that datagrams carry
+  std::vector<statement> statements;
+  std::vector<user_datum> user;
+};
+
+/// A TCP probe and its echo, sent on a peer stream beside the indirect probes.
+struct stream_ping {
+  std::uint64_t probe = 0;
+  node_id target;
+};
+struct stream_ack {
+  std::uint64_t probe = 0;
+  node_id from;
+};
+
+}  // namespace coterie::swim

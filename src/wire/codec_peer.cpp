@@ -1,0 +1,256 @@
+// What nodes say to each other on streams.
+#include "wire/frame.hpp"
+#include "wire/schemas/peer.capnp.h"
+#include "wire/structs.hpp"
+
+namespace coterie::wire {
+
+namespace schema {
+namespace {
+
+/// About how many bytes it takes.
+std::size_t hint_of(const peer_message& v) {
+  std::size_t n = 512;
+  if (const auto* m = std::get_if<raft::message>(&v)) {
+    if (const auto* append = std::get_if<raft::append_request>(&m->body)) {
+      for (const auto& e : append->entries) n += 40 + e.payload.size();
+    }
+  } else if (const auto* f = std::get_if<forward>(&v)) {
+    for (const auto& c : f->commands) n += 16 + c.size();
+  } else if (const auto* chunk = std::get_if<snapshot_chunk>(&v)) {
+    for (const auto& [key, value] : chunk->items) n += 32 + key.size() + value.size();
+  } else if (const auto* p = std::get_if<swim::push_pull>(&v)) {
+    for (const auto& s : p->statements) n += encoded_size(s);
+    for (const auto& u : p->user) n += encoded_size(u);
+  } else if (const auto* u = std::get_if<user_message>(&v)) {
+    n += u->body.size();
+  }
+  return n;
+}
+
+void put(Invalidation::Builder b, const invalidation& v) {
+  b.setCache(text(v.cache));
+  b.setSeq(v.seq);
+  if (v.key) b.setKey(blob(*v.key));
+  b.setWantAck(v.want_ack);
+}
+invalidation get(Invalidation::Reader r) {
+  invalidation v{get_name(r.getCache()), r.getSeq(), std::nullopt, r.getWantAck()};
+  if (r.hasKey()) v.key = get_string(r.getKey());
+  return v;
+}
+
+struct put_peer {
+  Peer::Builder b;
+  void operator()(const swim::hello& v) { put(b.initHello(), v); }
+  void operator()(const swim::genesis_message& v) { put(b.initGenesis(), v); }
+  void operator()(const swim::push_pull& v) { put(b.initPushPull(), v); }
+  void operator()(const swim::stream_ping& v) {
+    auto m = b.initStreamPing();
+    m.setProbe(v.probe);
+    put_id(m.initTarget(), v.target);
+  }
+  void operator()(const swim::stream_ack& v) {
+    auto m = b.initStreamAck();
+    m.setProbe(v.probe);
+    put_id(m.initFrom(), v.from);
+  }
+  void operator()(const raft::message& v) { put(b.initRaft(), v); }
+  void operator()(const join_request& v) {
+    auto m = b.initJoinRequest();
+    put_id(m.initId(), v.id);
+    m.setName(text(v.name));
+    put_address(m.initAt(), v.at);
+    m.setBoot(v.boot.value);
+  }
+  void operator()(const join_answer& v) {
+    auto m = b.initJoinAnswer();
+    m.setOk(v.ok);
+    m.setRetry(v.retry);
+    m.setReason(text(v.reason));
+  }
+  void operator()(const forward& v) {
+    auto commands = b.initForward().initCommands(count(v.commands));
+    for (capnp::uint i = 0; i < count(v.commands); ++i) commands.set(i, blob(v.commands[i].view()));
+  }
+  void operator()(const forward_refused& v) {
+    auto m = b.initForwardRefused();
+    put_list(m.initRequests(count(v.requests)), v.requests, [](RefusedRequest::Builder q, const auto& request) {
+      q.setSession(request.first.value);
+      q.setSeq(request.second.value);
+    });
+    m.setCode(put_code(v.code));
+  }
+  void operator()(const keepalive& v) {
+    auto m = b.initKeepalive();
+    m.setEpoch(v.epoch.value);
+    m.setId(v.id);
+  }
+  void operator()(const keepalive_ack& v) {
+    auto m = b.initKeepaliveAck();
+    m.setEpoch(v.epoch.value);
+    m.setId(v.id);
+    m.setEnded(v.ended);
+  }
+  void operator()(const snapshot_chunk& v) {
+    auto m = b.initSnapshotChunk();
+    m.setTransfer(v.transfer);
+    m.setNumber(v.number);
+    m.setTerm(v.when.value);
+    put(m.initMeta(), v.meta);
+    put_id(m.initChain(), v.chain);
+    put_list(m.initItems(count(v.items)), v.items, [](Item::Builder i, const disk::item& item) {
+      i.setKey(blob(byte_view(item.first)));
+      i.setValue(blob(byte_view(item.second)));
+    });
+    m.setLast(v.last);
+  }
+  void operator()(const snapshot_ack& v) {
+    auto m = b.initSnapshotAck();
+    m.setTransfer(v.transfer);
+    m.setNumber(v.number);
+    m.setOk(v.ok);
+    m.setInstalled(v.installed);
+  }
+  void operator()(const invalidations& v) {
+    auto m = b.initInvalidations();
+    m.setBoot(v.boot.value);
+    put_list(m.initList(count(v.list)), v.list, [](Invalidation::Builder i, const invalidation& one) { put(i, one); });
+  }
+  void operator()(const invalidation_ack& v) {
+    auto m = b.initInvalidationAck();
+    m.setBoot(v.boot.value);
+    m.setCache(text(v.cache));
+    m.setSeq(v.seq);
+  }
+  void operator()(const invalidation_pull& v) {
+    auto m = b.initInvalidationPull();
+    m.setCache(text(v.cache));
+    m.setBoot(v.boot.value);
+    m.setAfter(v.after);
+  }
+  void operator()(const invalidation_gone& v) {
+    auto m = b.initInvalidationGone();
+    m.setCache(text(v.cache));
+    m.setBoot(v.boot.value);
+    m.setLast(v.last);
+  }
+  void operator()(const user_message& v) {
+    auto m = b.initUserMessage();
+    m.setChannel(text(v.channel));
+    m.setBody(blob(v.body));
+    m.setBoot(v.boot.value);
+    m.setSeq(v.seq);
+  }
+};
+
+forward_refused get_refused(Peer::ForwardRefused::Reader r) {
+  return {get_list(r.getRequests(),
+                   [](RefusedRequest::Reader q) {
+                     return std::pair(session_epoch(q.getSession()), request_seq(q.getSeq()));
+                   }),
+          get_code(r.getCode())};
+}
+
+snapshot_chunk get_chunk(Peer::SnapshotChunk::Reader r) {
+  snapshot_chunk v;
+  v.transfer = r.getTransfer();
+  v.number = r.getNumber();
+  v.when = term(r.getTerm());
+  v.meta = get(r.getMeta());
+  v.chain = get_id<hash128_value>(r.getChain());
+  v.items =
+      get_list(r.getItems(), [](Item::Reader i) { return disk::item(get_bytes(i.getKey()), get_bytes(i.getValue())); });
+  v.last = r.getLast();
+  return v;
+}
+
+peer_message get_message(Peer::Reader r) {
+  switch (r.which()) {
+    case Peer::HELLO:
+      return get(r.getHello());
+    case Peer::GENESIS:
+      return get(r.getGenesis());
+    case Peer::PUSH_PULL:
+      return get(r.getPushPull());
+    case Peer::STREAM_PING: {
+      const auto m = r.getStreamPing();
+      return swim::stream_ping{m.getProbe(), get_id<node_id>(m.getTarget())};
+    }
+    case Peer::STREAM_ACK: {
+      const auto m = r.getStreamAck();
+      return swim::stream_ack{m.getProbe(), get_id<node_id>(m.getFrom())};
+    }
+    case Peer::RAFT:
+      return get(r.getRaft());
+    case Peer::JOIN_REQUEST: {
+      const auto m = r.getJoinRequest();
+      return join_request{get_id<node_id>(m.getId()), get_name(m.getName()), get_address(m.getAt()),
+                          boot_epoch(m.getBoot())};
+    }
+    case Peer::JOIN_ANSWER: {
+      const auto m = r.getJoinAnswer();
+      return join_answer{m.getOk(), m.getRetry(), get_text(m.getReason())};
+    }
+    case Peer::FORWARD:
+      return forward{get_list(r.getForward().getCommands(), get_shared)};
+    case Peer::FORWARD_REFUSED:
+      return get_refused(r.getForwardRefused());
+    case Peer::KEEPALIVE: {
+      const auto m = r.getKeepalive();
+      return keepalive{session_epoch(m.getEpoch()), m.getId()};
+    }
+    case Peer::KEEPALIVE_ACK: {
+      const auto m = r.getKeepaliveAck();
+      return keepalive_ack{session_epoch(m.getEpoch()), m.getId(), m.getEnded()};
+    }
+    case Peer::SNAPSHOT_CHUNK:
+      return get_chunk(r.getSnapshotChunk());
+    case Peer::SNAPSHOT_ACK: {
+      const auto m = r.getSnapshotAck();
+      return snapshot_ack{m.getTransfer(), m.getNumber(), m.getOk(), m.getInstalled()};
+    }
+    case Peer::INVALIDATIONS: {
+      const auto m = r.getInvalidations();
+      return invalidations{boot_epoch(m.getBoot()),
+                           get_list(m.getList(), [](Invalidation::Reader i) { return get(i); })};
+    }
+    case Peer::INVALIDATION_ACK: {
+      const auto m = r.getInvalidationAck();
+      return invalidation_ack{boot_epoch(m.getBoot()), get_name(m.getCache()), m.getSeq()};
+    }
+    case Peer::INVALIDATION_PULL: {
+      const auto m = r.getInvalidationPull();
+      return invalidation_pull{get_name(m.getCache()), boot_epoch(m.getBoot()), m.getAfter()};
+    }
+    case Peer::INVALIDATION_GONE: {
+      const auto m = r.getInvalidationGone();
+      return invalidation_gone{get_name(m.getCache()), boot_epoch(m.getBoot()), m.getLast()};
+    }
+    case Peer::USER_MESSAGE: {
+      const auto m = r.getUserMessage();
+      return user_message{get_name(m.getChannel()), get_string(m.getBody()), boot_epoch(m.getBoot()), m.getSeq()};
+    }
+  }
+  refuse("unknown peer message");
+}
+
+}  // namespace
+}  // namespace schema
+
+bytes encode(const envelope& v) {
+  return build_frame<schema::Peer>(frame_kind::peer, schema::hint_of(v.body), [&](schema::Peer::Builder b) {
+    put_id(b.initCluster(), v.cluster);
+    b.setGroup(v.group.value);
+    std::visit(schema::put_peer{b}, v.body);
+  });
+}
+
+result<envelope> decode_peer(byte_view body) {
+  if (auto fits = check_length(body, frame_kind::peer); !fits) return tl::unexpected(std::move(fits.error()));
+  return decode<schema::Peer>(body, [](schema::Peer::Reader r) {
+    return envelope{get_id<cluster_id>(r.getCluster()), group_id(r.getGroup()), schema::get_message(r)};
+  });
+}
+
+}  // namespace coterie::wire

@@ -1,0 +1,231 @@
+// What clients ask a node for.
+#include "wire/frame.hpp"
+#include "wire/schemas/client.capnp.h"
+#include "wire/structs.hpp"
+
+namespace coterie::wire {
+namespace schema {
+namespace {
+
+struct put_request {
+  Request::Builder b;
+  void operator()(const get_status&) { b.setGetStatus(); }
+  void operator()(const get_members&) { b.setGetMembers(); }
+  void operator()(const wait_members& v) { b.initWaitMembers().setCount(v.count); }
+  void operator()(const follow_events& v) {
+    auto q = b.initFollowEvents();
+    q.setSince(v.since);
+    q.setFollow(v.follow);
+  }
+  void operator()(const leave_cluster&) { b.setLeaveCluster(); }
+  void operator()(const stop_node&) { b.setStopNode(); }
+  void operator()(const acquire_lock& v) {
+    auto q = b.initAcquireLock();
+    q.setName(text(v.name));
+    q.setLabel(text(v.label));
+    put_optional(q.initWait(), v.wait);
+  }
+  void operator()(const release_lock& v) {
+    auto q = b.initReleaseLock();
+    q.setName(text(v.name));
+    q.setFence(v.fence);
+  }
+  void operator()(const list_locks& v) { b.initListLocks().setName(text(v.name)); }
+  void operator()(const add_job& v) { put(b.initAddJob(), v.job); }
+  void operator()(const remove_job& v) { b.initRemoveJob().setId(text(v.id)); }
+  void operator()(const list_jobs& v) {
+    auto q = b.initListJobs();
+    q.setId(text(v.id));
+    q.setRunner(text(v.runner));
+  }
+  void operator()(const job_history& v) {
+    auto q = b.initJobHistory();
+    q.setId(text(v.id));
+    q.setMax(v.max);
+  }
+  void operator()(const add_runner& v) { b.initAddRunner().setRunner(text(v.runner)); }
+  void operator()(const finish_job& v) { put(b.initFinishJob(), v.run); }
+  void operator()(const append_journal& v) {
+    auto q = b.initAppendJournal();
+    q.setJournal(text(v.journal));
+    q.setKey(text(v.key));
+    put_list(q.initItems(count(v.items)), v.items);
+  }
+  void operator()(const peek_journal& v) {
+    auto q = b.initPeekJournal();
+    q.setJournal(text(v.journal));
+    q.setMax(v.max);
+  }
+  void operator()(const count_journal& v) { b.initCountJournal().setJournal(text(v.journal)); }
+  void operator()(const reset_journal& v) { b.initResetJournal().setJournal(text(v.journal)); }
+  void operator()(const begin_process& v) {
+    auto q = b.initBeginProcess();
+    q.setJournal(text(v.journal));
+    q.setMax(v.max);
+  }
+  void operator()(const end_process& v) {
+    auto q = b.initEndProcess();
+    q.setJournal(text(v.journal));
+    q.setToken(v.token);
+    q.setCursor(v.cursor);
+  }
+  void operator()(const wait_visible&) { b.setWaitVisible(); }
+  void operator()(const watch_journal& v) { b.initWatchJournal().setJournal(text(v.journal)); }
+  void operator()(const keep_journal& v) {
+    auto q = b.initKeepJournal();
+    q.setJournal(text(v.journal));
+    q.setKeep(v.keep.count());
+  }
+  void operator()(const register_cache& v) {
+    auto q = b.initRegisterCache();
+    q.setCache(text(v.cache));
+    q.setRemove(v.remove);
+  }
+  void operator()(const invalidate_cache& v) {
+    auto q = b.initInvalidateCache();
+    q.setCache(text(v.cache));
+    if (v.key) q.setKey(blob(*v.key));
+    q.setWait(v.wait);
+    q.setExcept(v.except);
+  }
+  void operator()(const list_caches&) { b.setListCaches(); }
+  void operator()(const publish& v) {
+    auto q = b.initPublish();
+    q.setChannel(text(v.channel));
+    q.setBody(blob(v.body));
+  }
+  void operator()(const listen& v) { b.initListen().setChannel(text(v.channel)); }
+};
+
+invalidate_cache get_invalidate(Request::InvalidateCache::Reader r) {
+  invalidate_cache v{get_name(r.getCache()), std::nullopt, r.getWait(), r.getExcept()};
+  if (r.hasKey()) v.key = get_string(r.getKey());
+  return v;
+}
+
+request get_request(Request::Reader r) {
+  switch (r.which()) {
+    case Request::GET_STATUS:
+      return get_status{};
+    case Request::GET_MEMBERS:
+      return get_members{};
+    case Request::WAIT_MEMBERS:
+      return wait_members{r.getWaitMembers().getCount()};
+    case Request::FOLLOW_EVENTS: {
+      const auto q = r.getFollowEvents();
+      return follow_events{q.getSince(), q.getFollow()};
+    }
+    case Request::LEAVE_CLUSTER:
+      return leave_cluster{};
+    case Request::STOP_NODE:
+      return stop_node{};
+    case Request::ACQUIRE_LOCK: {
+      const auto q = r.getAcquireLock();
+      return acquire_lock{get_name(q.getName()), get_text(q.getLabel()), get_optional_duration(q.getWait())};
+    }
+    case Request::RELEASE_LOCK: {
+      const auto q = r.getReleaseLock();
+      return release_lock{get_name(q.getName()), q.getFence()};
+    }
+    case Request::LIST_LOCKS:
+      return list_locks{get_name(r.getListLocks().getName())};
+    case Request::ADD_JOB:
+      return add_job{get(r.getAddJob())};
+    case Request::REMOVE_JOB:
+      return remove_job{get_name(r.getRemoveJob().getId())};
+    case Request::LIST_JOBS: {
+      const auto q = r.getListJobs();
+      return list_jobs{get_name(q.getId()), get_name(q.getRunner())};
+    }
+    case Request::JOB_HISTORY: {
+      const auto q = r.getJobHistory();
+      return job_history{get_name(q.getId()), q.getMax()};
+    }
+    case Request::ADD_RUNNER:
+      return add_runner{get_name(r.getAddRunner().getRunner())};
+    case Request::FINISH_JOB:
+      return finish_job{get(r.getFinishJob())};
+    case Request::APPEND_JOURNAL: {
+      const auto q = r.getAppendJournal();
+      return append_journal{get_name(q.getJournal()), get_text(q.getKey()), get_list(q.getItems())};
+    }
+    case Request::PEEK_JOURNAL: {
+      const auto q = r.getPeekJournal();
+      return peek_journal{get_name(q.getJournal()), q.getMax()};
+    }
+    case Request::COUNT_JOURNAL:
+      return count_journal{get_name(r.getCountJournal().getJournal())};
+    case Request::RESET_JOURNAL:
+      return reset_journal{get_name(r.getResetJournal().getJournal())};
+    case Request::BEGIN_PROCESS: {
+      const auto q = r.getBeginProcess();
+      return begin_process{get_name(q.getJournal()), q.getMax()};
+    }
+    case Request::END_PROCESS: {
+      const auto q = r.getEndProcess();
+      return end_process{get_name(q.getJournal()), q.getToken(), q.getCursor()};
+    }
+    case Request::WAIT_VISIBLE:
+      return wait_visible{};
+    case Request::WATCH_JOURNAL:
+      return watch_journal{get_name(r.getWatchJournal().getJournal())};
+    case Request::KEEP_JOURNAL: {
+      const auto q = r.getKeepJournal();
+      return keep_journal{get_name(q.getJournal()), get_duration(q.getKeep())};
+    }
+    case Request::REGISTER_CACHE: {
+      const auto q = r.getRegisterCache();
+      return register_cache{get_name(q.getCache()), q.getRemove()};
+    }
+    case Request::INVALIDATE_CACHE:
+      return get_invalidate(r.getInvalidateCache());
+    case Request::LIST_CACHES:
+      return list_caches{};
+    case Request::PUBLISH: {
+      const auto q = r.getPublish();
+      return publish{get_name(q.getChannel()), get_string(q.getBody())};
+    }
+    case Request::LISTEN:
+      return listen{get_name(r.getListen().getChannel())};
+  }
+  refuse("unknown request");
+}
+
+/// About how many bytes it takes.
+std::size_t hint_of(const request& v) {
+  std::size_t n = 512;
+  if (const auto* append = std::get_if<append_journal>(&v)) {
+    for (const auto& item : append->items) n += 32 + item.type.size() + item.message.size();
+  } else if (const auto* p = std::get_if<publish>(&v)) {
+    n += p->body.size();
+  }
+  return n;
+}
+
+}  // namespace
+}  // namespace schema
+
+bytes encode(std::uint64_t call, const request& v) {
+  return build_frame<schema::Request>(frame_kind::request, schema::hint_of(v), [&](schema::Request::Builder b) {
+    b.setCall(call);
+    std::visit(schema::put_request{b}, v);
+  });
+}
+
+result<decoded_request> decode_request(byte_view body) {
+  if (auto fits = check_length(body, frame_kind::request); !fits) return tl::unexpected(std::move(fits.error()));
+  return decode<schema::Request>(body, [](schema::Request::Reader r) {
+    return decoded_request{r.getCall(), schema::get_request(r)};
+  });
+}
+
+bytes encode_cancel(std::uint64_t call) {
+  return build_frame<schema::Cancel>(frame_kind::cancel, 0, [&](schema::Cancel::Builder b) { b.setCall(call); });
+}
+
+result<std::uint64_t> decode_cancel(byte_view body) {
+  if (auto fits = check_length(body, frame_kind::cancel); !fits) return tl::unexpected(std::move(fits.error()));
+  return decode<schema::Cancel>(body, [](schema::Cancel::Reader r) { return r.getCall(); });
+}
+
+}  // namespace coterie::wire

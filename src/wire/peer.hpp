@@ -1,0 +1,113 @@
+// What nodes say to each other on streams, beyond gossip, genesis and Raft: plain data.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/disk.hpp"
+#include "base/ids.hpp"
+#include "machine/types.hpp"
+#include "raft/types.hpp"
+#include "swim/genesis.hpp"
+#include "swim/types.hpp"
+
+namespace coterie::wire {
+
+/// A node that is not in the registry asks whoever it reached; passed on to the leader.
+struct join_request {
+  node_id id;
+  std::string name;
+  address at;
+  boot_epoch boot;
+};
+/// ok = false with a reason that ends the node (name taken, removed); `retry` = not now (no leader).
+struct join_answer {
+  bool ok = false, retry = false;
+  std::string reason;
+};
+
+/// Commands for the leader; each is an encoded machine::command.
+struct forward {
+  std::vector<shared_bytes> commands;
+};
+/// This node is not the leader (any more), or refuses: nothing of this was appended.
+struct forward_refused {
+  std::vector<std::pair<session_epoch, request_seq>> requests;
+  errc code{};
+};
+
+/// Session renewal, not logged (consensus.md 1.9). `id` is fresh for each one.
+struct keepalive {
+  session_epoch epoch;
+  std::uint64_t id = 0;
+};
+struct keepalive_ack {
+  session_epoch epoch;
+  std::uint64_t id = 0;
+  bool ended = false;
+};  ///< ended: the session is gone
+
+/// State transfer, in chunks of key ranges; one transfer at a time to a follower. The receiver acknowledges each chunk
+/// when it is written.
+struct snapshot_chunk {
+  std::uint64_t transfer = 0, number = 0;  ///< number from 0; 0 starts over
+  term when;                               ///< of the leader
+  raft::snapshot_meta meta;
+  hash128_value chain;  ///< running hash of the log at meta.index
+  std::vector<disk::item> items;
+  bool last = false;
+};
+struct snapshot_ack {
+  std::uint64_t transfer = 0, number = 0;
+  bool ok = false, installed = false;
+};
+
+/// Caches (services.md, Missed invalidation): numbered by origin, cache and boot epoch.
+struct invalidation {
+  std::string cache;
+  std::uint64_t seq = 0;
+  std::optional<std::string> key;
+  bool want_ack = false;
+};
+struct invalidations {
+  boot_epoch boot;
+  std::vector<invalidation> list;
+};
+struct invalidation_ack {
+  boot_epoch boot;
+  std::string cache;
+  std::uint64_t seq = 0;
+};  ///< everything up to seq is applied
+struct invalidation_pull {
+  std::string cache;
+  boot_epoch boot;
+  std::uint64_t after = 0;
+};
+struct invalidation_gone {
+  std::string cache;
+  boot_epoch boot;
+  std::uint64_t last = 0;
+};  ///< not in the ring any more: clear the cache, continue after `last`
+
+struct user_message {
+  std::string channel, body;
+  boot_epoch boot;
+  std::uint64_t seq = 0;
+};
+
+using peer_message = std::variant<swim::hello, swim::genesis_message, swim::push_pull, swim::stream_ping,
+                                  swim::stream_ack, raft::message, join_request, join_answer, forward, forward_refused,
+                                  keepalive, keepalive_ack, snapshot_chunk, snapshot_ack, invalidations,
+                                  invalidation_ack, invalidation_pull, invalidation_gone, user_message>;
+
+/// Every frame between peers names the cluster it is meant for (zero before genesis) and the Raft group.
+struct envelope {
+  cluster_id cluster;
+  group_id group = meta_group;
+  peer_message body;
+};
+
+}  // namespace coterie::wire

@@ -1,0 +1,248 @@
+// What a client of a node asks and is told: the public API inside the process and the command over the control socket
+// speak the same requests. Plain data.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/address.hpp"
+#include "base/ids.hpp"
+#include "base/result.hpp"
+#include "base/time.hpp"
+#include "machine/types.hpp"
+#include "swim/types.hpp"
+
+namespace coterie::wire {
+
+using milliseconds = std::chrono::milliseconds;
+
+// ---- requests
+// -------------------------------------------------------------------------------------------------------------------
+struct get_status {};
+struct get_members {};
+struct wait_members {
+  std::uint32_t count = 0;
+};  ///< done when formed (id, view, leader) and `count` members are alive in every member's view
+struct follow_events {
+  std::uint64_t since = 0;
+  bool follow = true;
+};  ///< streams event_out; with follow = false completes at the end
+struct leave_cluster {};
+struct stop_node {};  ///< graceful stop inside the engine: say stopping, close the session, hand over leadership
+
+struct acquire_lock {
+  std::string name, label;
+  std::optional<milliseconds> wait;
+};  ///< wait: nullopt = for ever, 0 = try. Answer: lock_granted
+struct release_lock {
+  std::string name;
+  std::uint64_t fence = 0;
+};
+struct list_locks {
+  std::string name;
+};  ///< empty = all; linearizable
+
+struct add_job {
+  machine::schedule_job job;
+};  ///< empty id = generated. Answer: job_added
+struct remove_job {
+  std::string id;
+};
+struct list_jobs {
+  std::string id, runner;
+};  ///< empty = all; linearizable
+struct job_history {
+  std::string id;
+  std::uint32_t max = 10;
+};
+struct add_runner {
+  std::string runner;
+};  ///< this node can run it; streams run_job until cancelled
+struct finish_job {
+  machine::finish_run run;
+};
+
+struct append_journal {
+  std::string journal, key;
+  std::vector<machine::journal_item> items;
+};  ///< Answer: appended
+struct peek_journal {
+  std::string journal;
+  std::uint32_t max = 100;
+};
+struct count_journal {
+  std::string journal;
+};
+struct reset_journal {
+  std::string journal;
+};
+struct begin_process {
+  std::string journal;
+  std::uint32_t max = 100;
+};  ///< waits its turn; answer: batch; must be followed by end_process or cancel
+struct end_process {
+  std::string journal;
+  std::uint64_t token = 0;
+  std::uint64_t cursor = 0;
+};                       ///< cursor 0 = nothing moves
+struct wait_visible {};  ///< read-index round, then applied here
+struct watch_journal {
+  std::string journal;
+};  ///< streams journal_ready whenever the cursor is behind the head
+struct keep_journal {
+  std::string journal;
+  milliseconds keep{0};
+};
+
+struct register_cache {
+  std::string cache;
+  bool remove = false;
+};  ///< this node has a cache of that name; streams invalidation_out
+struct invalidate_cache {
+  std::string cache;
+  std::optional<std::string> key;
+  bool wait = false;
+  std::uint64_t except = 0;
+};  ///< except: the register_cache call that need not be told   ///< nullopt = the whole cache; wait = until every live
+    ///< node has applied it
+struct list_caches {};
+struct publish {
+  std::string channel, body;
+};
+struct listen {
+  std::string channel;
+};  ///< streams message_out
+
+using request =
+    std::variant<get_status, get_members, wait_members, follow_events, leave_cluster, stop_node, acquire_lock,
+                 release_lock, list_locks, add_job, remove_job, list_jobs, job_history, add_runner, finish_job,
+                 append_journal, peek_journal, count_journal, reset_journal, begin_process, end_process, wait_visible,
+                 watch_journal, keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
+
+// ---- answers
+// --------------------------------------------------------------------------------------------------------------------
+struct done {};
+struct status_info {
+  std::string cluster, node, state, leader,
+      version;  ///< state: starting, forming, joining, active, stopping, left, failed
+  cluster_id id;
+  node_id self;
+  boot_epoch boot;
+  bool ready = false, quorum = false;
+  std::uint64_t view = 0, term = 0, commit = 0, applied = 0;
+  std::uint32_t quorum_alive = 0, quorum_size = 0;  ///< voters in contact, voters in all
+  std::vector<std::string> warnings;
+  std::map<std::string, std::uint64_t> counters;
+};
+struct member_info {
+  std::string name, state, role, version;  ///< role: voter, standby, observer, or empty before the cluster is formed
+  node_id id;
+  address at;
+  wall_time since;
+  std::optional<double> rtt_ms;
+  swim::tag_map tags;
+  std::uint64_t log = 0;  ///< applied or matched index where known, else 0
+  bool leader = false, self = false;
+};
+struct member_list {
+  std::vector<member_info> members;
+};
+/// kind: member.joined, member.suspect, member.alive, member.unreachable, member.stopping, member.left, member.updated,
+/// view.changed, leader.changed, node.state, session.opened, session.ended, lock.granted, lock.released, job.changed,
+/// job.assigned, job.started, job.finished, journal.appended, cache.invalidated
+struct event_out {
+  std::uint64_t index = 0;
+  wall_time time;
+  std::string kind;
+  std::map<std::string, std::string> fields;
+};
+/// deadline_*: end of local validity on this machine's CLOCK_MONOTONIC_RAW and CLOCK_BOOTTIME; renewed ones are
+/// streamed as lock_renewed.
+struct lock_granted {
+  std::uint64_t fence = 0;
+  session_epoch epoch;
+  std::int64_t deadline_raw_ns = 0, deadline_boot_ns = 0;
+};
+struct lock_renewed {
+  std::int64_t deadline_raw_ns = 0, deadline_boot_ns = 0;
+};
+struct lock_info {
+  std::string name, owner;
+  std::uint64_t fence = 0;
+  wall_time acquired;
+  std::uint32_t waiters = 0;
+  std::string label;
+};
+struct lock_list {
+  std::vector<lock_info> locks;
+};
+struct job_added {
+  std::string id;
+  std::uint64_t version = 0;
+  bool changed = false;
+  std::optional<wall_time> next, then;
+};
+struct job_info {
+  machine::job_record job;
+  std::string owner;
+  bool runnable = false;
+};
+struct job_list {
+  std::vector<job_info> jobs;
+};
+struct run_out {
+  machine::job_run_record run;
+  std::string node;
+};
+struct run_list {
+  std::vector<run_out> runs;
+};  ///< newest first
+struct run_job {
+  machine::job_run_record run;
+  machine::job_params params;
+  std::int64_t deadline_raw_ns = 0;
+};  ///< start it now
+struct stop_job {
+  std::string job;
+  std::uint64_t fence = 0;
+};  ///< its lease is over or the node passivates: request stop
+struct appended {
+  std::vector<std::uint64_t> ids;
+};
+struct entries {
+  std::vector<machine::journal_entry> list;
+  std::uint64_t token = 0;
+};
+struct journal_counts {
+  std::uint64_t count = 0, retained = 0, cursor = 0;
+};
+struct journal_ready {};
+struct invalidation_out {
+  std::string cache;
+  std::optional<std::string> key;
+  std::string origin;
+  bool remote = true;
+};
+struct cache_info {
+  std::string name;
+  std::uint64_t invalidations_in = 0, invalidations_out = 0, gaps_repaired = 0;
+  bool unverified = false;
+};
+struct cache_list {
+  std::vector<cache_info> caches;
+};
+struct message_out {
+  std::string channel, body, sender;
+  std::uint64_t boot = 0, seq = 0;
+};
+
+/// A failure is the answer of any request.
+using response = std::variant<failure, done, status_info, member_list, event_out, lock_granted, lock_renewed, lock_list,
+                              job_added, job_list, run_list, run_job, stop_job, appended, entries, journal_counts,
+                              journal_ready, invalidation_out, cache_list, message_out>;
+
+}  // namespace coterie::wire

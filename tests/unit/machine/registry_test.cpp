@@ -1,0 +1,58 @@
+// The registry of members and its views.
+#include "catch.hpp"
+#include "world.hpp"
+
+using namespace coterie;
+using namespace coterie::machine;
+
+TEST_CASE("bootstrap is the same on every founder, whatever the order of the seeds") {
+  coterie::machine::machine a, b;
+  const member_record one{.id = node(1), .name = "a", .at = {"h", 1}}, two{.id = node(2), .name = "b", .at = {"h", 2}};
+  a.bootstrap({one, two});
+  b.bootstrap({two, one});
+  CHECK(a.digest() == b.digest());
+  CHECK(a.globals().view == 1);
+  CHECK(a.members().size() == 2);
+}
+
+TEST_CASE("the view counts the entries that change the registry") {
+  world w;
+  CHECK(w.duty(add_member{node(4), "n4", {"h", 4}}).value == 2);
+  CHECK(w.seen<member_changed>().size() == 1);
+  CHECK(w.duty(add_member{node(4), "n4", {"h", 4}}).value == 2);
+  CHECK(w.seen<member_changed>().empty());
+  CHECK(w.duty(add_member{node(4), "n4", {"h", 5}}).value == 3);
+  CHECK(w.duty(remove_member{node(4), true}).value == 4);
+  CHECK(w.m.member(node(4))->left);
+  CHECK(w.m.globals().view == 4);
+}
+
+TEST_CASE("a removed id never returns") {
+  world w;
+  CHECK(w.duty(remove_member{node(3)}).ok());
+  CHECK(w.duty(add_member{node(3), "n3", {"h", 3}}).code == errc::closed);
+  CHECK(w.duty(opening(node(3), 1)).code == errc::closed);
+  CHECK(w.duty(remove_member{node(3)}).ok());
+  CHECK(w.m.globals().view == 2);
+}
+
+TEST_CASE("a name is unique among the living") {
+  world w;
+  CHECK(w.duty(add_member{node(9), "n1", {"h", 9}}).code == errc::exists);
+  w.duty(remove_member{node(1)});
+  CHECK(w.duty(add_member{node(9), "n1", {"h", 9}}).ok());
+}
+
+TEST_CASE("members are limited, and so are removed ones, oldest first") {
+  limits l;
+  l.members = 3;
+  world w(l);
+  CHECK(w.duty(add_member{node(4), "n4", {"h", 4}}).code == errc::limit);
+  for (std::uint64_t n = 4; n < 10; ++n) {
+    w.pass(1s);
+    w.duty(remove_member{node(n - 1)});
+    CHECK(w.duty(add_member{node(n), fmt::format("x{}", n), {"h", 4}}).ok());
+  }
+  CHECK(w.m.members().size() <= 6);
+  CHECK(w.m.member(node(8)) != nullptr);
+}

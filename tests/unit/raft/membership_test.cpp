@@ -1,0 +1,260 @@
+// Paper section 6: changes by joint consensus.
+#include "catch.hpp"
+#include "cluster.hpp"
+
+using namespace coterie;
+using namespace coterie::raft;
+using namespace coterie::raft::test;
+
+namespace {
+
+cluster of(std::initializer_list<std::uint64_t> nodes, std::initializer_list<std::uint64_t> in) {
+  cluster c;
+  for (const auto n : nodes) c.add(n, voters(in));
+  return c;
+}
+
+result<log_index> change(cluster& c, std::uint64_t leader, std::initializer_list<std::uint64_t> to,
+                         std::initializer_list<std::uint64_t> learners = {}) {
+  return c[leader].propose_configuration(ids(to), ids(learners), c.now());
+}
+
+}  // namespace
+
+TEST_CASE("6: the change is joint first, and left by the leader once that is committed") {
+  auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  const auto at = change(c, 1, {1, 4, 5}, {2});
+  REQUIRE(at);
+  // Effective as soon as it is appended.
+  CHECK(c[1].conf() == configuration{ids({1, 4, 5}), ids({1, 2, 3}), ids({2})});
+  CHECK_FALSE(c[1].conf_committed());
+  c.settle();
+  CHECK(c[1].conf() == configuration{ids({1, 4, 5}), {}, ids({2})});
+  CHECK(c[1].conf_committed());
+  CHECK(c[1].entry_at(*at)->conf.joint());
+  CHECK(c[1].last_index() == at->next());
+  CHECK(c[5].conf() == c[1].conf());
+  CHECK(c[2].conf() == c[1].conf());
+  CHECK(c[1].progress().size() == 3);
+}
+
+TEST_CASE("6: in the joint phase both majorities have to agree") {
+  auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  SECTION("the old one is missing") {
+    c.isolate(2);
+    c.isolate(3);
+  }
+  SECTION("the new one is missing") {
+    c.isolate(4);
+    c.isolate(5);
+  }
+  REQUIRE(change(c, 1, {1, 4, 5}));
+  c.settle();
+  CHECK(c[1].conf().joint());
+  CHECK_FALSE(c[1].conf_committed());
+  CHECK(c[1].commit() == log_index(1));
+  c.heal();
+  c.advance(300ms);
+  CHECK_FALSE(c[1].conf().joint());
+  CHECK(c[1].conf_committed());
+}
+
+TEST_CASE("6: in the joint phase elections need both majorities") {
+  auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  c.drop = [](const message& m) { return std::holds_alternative<append_response>(m.body); };
+  REQUIRE(change(c, 1, {3, 4, 5}));
+  c.settle();
+  REQUIRE(c[3].conf().joint());
+  c.drop = nullptr;
+  c.crash(1);
+  c.crash(2);
+  CHECK_FALSE(c.elect(3));  // 3, 4 and 5 are all of the new, but one of three old
+  c.restart(2);
+  CHECK((c.elect(3) || c.elect(3)));
+}
+
+TEST_CASE("6: a rolled back change is forgotten with its entry") {
+  auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  c.isolate(1);
+  REQUIRE(change(c, 1, {1, 4, 5}));
+  c.pump(1);
+  CHECK(c[1].conf().joint());
+  c.advance(2s);
+  REQUIRE(c.leader() != 0);
+  REQUIRE(c.propose(c.leader()));
+  c.heal();
+  c.advance(1s);
+  CHECK(c[1].conf() == voters({1, 2, 3}));
+  CHECK(c.violations.empty());
+}
+
+TEST_CASE("6: none before the leader's own entry is committed and applied, and one at a time") {
+  auto c = of({1, 2, 3, 4}, {1, 2, 3});
+  c.drop = [](const message& m) { return std::holds_alternative<append_response>(m.body); };
+  REQUIRE(c.elect(1));
+  CHECK_FALSE(c[1].leader_ready());
+  CHECK(change(c, 1, {1, 2, 4}).error().code == errc::unavailable);
+  c.drop = nullptr;
+  c.advance(100ms);
+  c.isolate(1);
+  REQUIRE(change(c, 1, {1, 2, 4}));
+  CHECK(change(c, 1, {1, 2}).error().code == errc::unavailable);
+  CHECK(change(c, 2, {1, 2}).error().code == errc::unavailable);
+}
+
+TEST_CASE("6: senseless changes are refused") {
+  auto c = of({1, 2, 3}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  CHECK(change(c, 1, {}).error().code == errc::bad_argument);
+  CHECK(change(c, 1, {1, 2, 3}).error().code == errc::bad_argument);
+  CHECK(change(c, 1, {1, 2}, {2}).error().code == errc::bad_argument);
+  CHECK(change(c, 1, {0, 1, 2}).error().code == errc::bad_argument);
+  CHECK(c[1].last_index() == log_index(1));
+}
+
+TEST_CASE("6: learners come and go by one entry, get the log and do not count") {
+  auto c = of({1, 2, 3, 4}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  REQUIRE(change(c, 1, {3, 2, 1, 1}, {4}));
+  CHECK_FALSE(c[1].conf().joint());
+  c.settle();
+  CHECK(c[4].commit() == log_index(2));
+  CHECK(c[4].conf().is_learner(id(4)));
+  CHECK(c[4].next_wake() != never);  // it watches the leader, though it never campaigns
+  c.isolate(2);
+  c.isolate(3);
+  REQUIRE(c.propose(1));
+  c.settle();
+  CHECK(c[4].last_index() == log_index(3));
+  CHECK(c[1].commit() == log_index(2));
+}
+
+TEST_CASE("6: a learner that was promoted counts") {
+  auto c = of({1, 2, 3}, {1});
+  c.advance(10ms);
+  REQUIRE(c.leader() == 1);
+  REQUIRE(change(c, 1, {1}, {2}));
+  c.settle();
+  REQUIRE(change(c, 1, {1, 2}));
+  c.settle();
+  CHECK(c[1].conf() == voters({1, 2}));
+  c.at(1).hold_writes = true;
+  REQUIRE(c.propose(1));
+  c.settle();
+  CHECK(c[1].commit() == c[1].last_index().prev());
+  c.complete_write(1);
+  c.settle();
+  CHECK(c[1].commit() == c[1].last_index());
+  c.crash(1);
+  CHECK_FALSE(c.elect(2));
+  c.at(1).hold_writes = false;
+  c.restart(1);
+  c.advance(3s);
+  CHECK(c.leader() != 0);
+}
+
+TEST_CASE(
+    "6: a leader that is not in the new configuration leaves when that is committed, and another follows at once") {
+  auto c = of({1, 2, 3, 4}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  REQUIRE(change(c, 1, {2, 3, 4}));
+  c.settle();
+  CHECK(c[1].current_role() == role::follower);
+  CHECK(c.leader() > 1);
+  const auto next = c.leader();
+  for (std::uint64_t n = 2; n <= 4; ++n) CHECK(c[n].conf() == voters({2, 3, 4}));
+  c.advance(5s);
+  CHECK(c.leader() == next);
+  CHECK(c[1].next_wake() == never);
+  CHECK(c.violations.empty());
+}
+
+TEST_CASE("6: a leader may demote itself") {
+  auto c = of({1, 2, 3}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  REQUIRE(change(c, 1, {2, 3}, {1}));
+  c.advance(100ms);
+  CHECK(c.leader() > 1);
+  CHECK(c[1].leader() == id(c.leader()));
+  CHECK(c[1].conf().is_learner(id(1)));
+}
+
+TEST_CASE("etcd#12136: a new leader leaves a joint configuration that it inherits, after its own first entry") {
+  auto c = of({1, 2, 3, 4}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  // Everybody has the joint entry, the leader learns nothing of it and dies.
+  c.drop = [](const message& m) { return std::holds_alternative<append_response>(m.body); };
+  REQUIRE(change(c, 1, {2, 3, 4}));
+  c.settle();
+  REQUIRE(c[2].conf().joint());
+  c.crash(1);
+  CHECK((c.elect(2) || c.elect(2)));
+  CHECK(c[2].conf().joint());  // its own first entry has no majority yet
+  CHECK(c[2].last_index() == log_index(3));
+  c.drop = nullptr;
+  c.advance(500ms);
+  CHECK(c.leader() == 2);
+  CHECK(c[2].conf() == voters({2, 3, 4}));
+  CHECK(c[2].conf_committed());
+  CHECK(c[2].last_index() == log_index(4));
+  CHECK(c.violations.empty());
+}
+
+TEST_CASE("4.2.2: who is removed still campaigns while the removal may not be committed, and leaves after that") {
+  auto c = of({1, 2, 3}, {1, 2});
+  REQUIRE(c.elect(1));
+  // Node 1 alone has the final configuration {2, 3}; nobody with less can win without it.
+  c.drop = [](const message& m) {
+    const auto* a = std::get_if<append_request>(&m.body);
+    return a && !a->entries.empty() && a->entries.back().index > log_index(2);
+  };
+  REQUIRE(change(c, 1, {2, 3}));
+  c.settle();
+  REQUIRE(c[1].conf() == voters({2, 3}));
+  REQUIRE_FALSE(c[1].conf_committed());
+  REQUIRE(c[2].conf().joint());
+  c.crash(1);
+  c.restart(1);
+  c.drop = nullptr;
+  c.advance(5s);
+  REQUIRE(c.leader() > 1);
+  CHECK(c[2].conf() == voters({2, 3}));
+  CHECK(c[3].conf_committed());
+  CHECK(c[1].next_wake() == never);
+  CHECK(c.violations.empty());
+}
+
+TEST_CASE("6: a transfer holds the end of the joint phase back, its end does not forget it") {
+  auto c = of({1, 2, 3, 4}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  c.isolate(3);
+  REQUIRE(change(c, 1, {1, 2, 4}));
+  REQUIRE(c[1].transfer_leadership(id(3), c.now()));
+  c.settle();
+  CHECK(c[1].conf().joint());
+  c.advance(700ms);
+  CHECK(c[1].conf() == voters({1, 2, 4}));
+}
+
+TEST_CASE("6: the configuration survives restart and snapshot") {
+  auto c = of({1, 2, 3, 4}, {1, 2, 3});
+  REQUIRE(c.elect(1));
+  REQUIRE(change(c, 1, {1, 2, 3}, {4}));
+  c.isolate(4);
+  c.settle();
+  for (int i = 0; i < 5; ++i) REQUIRE(c.propose(1));
+  c.settle();
+  c.compact(1, 6);
+  CHECK(c[1].conf().is_learner(id(4)));
+  c.heal();
+  c.advance(300ms);
+  CHECK(c[4].conf() == c[1].conf());
+  CHECK(c[4].commit() == c[1].commit());
+  c.crash(1);
+  c.restart(1);
+  CHECK(c[1].conf().is_learner(id(4)));
+}

@@ -1,0 +1,21 @@
+// A small random world: messages lost, doubled and reordered, nodes crashed, clocks apart, configurations changed, and
+// the properties of figure 3 and linearizable reads watched at every step.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "raft/core.hpp"
+
+namespace coterie::raft::test {
+
+struct stress_result {
+  std::vector<std::string> violations;
+  std::size_t committed = 0, reads = 0, leaders = 0, configurations = 0, snapshots = 0;
+  bool live = false;  ///< after the faults ended all voters agreed on everything, with a new entry
+};
+
+stress_result stress(std::uint64_t seed, options o);
+
+}  // namespace coterie::raft::test
