@@ -172,14 +172,10 @@ bool eventually(F f) {
   return true;
 }
 
-coterie::node start(const std::filesystem::path& home, const std::string& name, std::vector<std::string> seeds) {
-  const bool first = seeds.empty();
-  return coterie::node::start({.name = name,
-                               .cluster = "search",
-                               .seeds = std::move(seeds),
-                               .bind = "127.0.0.1:0",
-                               .local_home = home / name,
-                               .bootstrap_single = first});
+coterie::node start(const std::filesystem::path& home, const std::string& name, const std::string& address,
+                    const std::vector<std::string>& seeds) {
+  return coterie::node::start(
+      {.name = name, .cluster = "search", .seeds = seeds, .bind = address, .local_home = home / name});
 }
 
 void show(std::vector<std::unique_ptr<search_node>>& nodes, job_log& log) {
@@ -229,18 +225,21 @@ void show(std::vector<std::unique_ptr<search_node>>& nodes, job_log& log) {
 }  // namespace
 
 int main() try {
-  const auto home =
-      std::filesystem::temp_directory_path() / ("coterie-search-" + std::to_string(std::random_device{}()));
+  // All of 127.0.0.0/8 is this machine: three addresses that nobody else uses, known before the nodes start.
+  std::random_device random;
+  const auto number = [&] { return std::to_string(random() % 250 + 1); };
+  const auto net = "127." + number() + "." + number() + ".";
+  const std::vector<std::string> seeds{net + "1", net + "2", net + "3"};
+  const auto home = std::filesystem::temp_directory_path() / ("coterie-search-" + net);
   database db;
   db.set("a1", "Apple");
   job_log log;
   {
+    std::vector<coterie::node> started;
+    for (std::size_t i = 0; i < 3; ++i) started.push_back(start(home, {"abc"[i]}, seeds[i], seeds));
     std::vector<std::unique_ptr<search_node>> nodes;
-    std::vector<std::string> seeds;
-    for (const auto* name : {"a", "b", "c"}) {
-      auto n = start(home, name, seeds);
-      if (seeds.empty()) seeds.push_back(n.address());
-      if (!n.wait_ready(patience)) throw std::runtime_error(std::string(name) + " is not ready");
+    for (auto& n : started) {
+      if (!n.wait_ready(patience)) throw std::runtime_error(n.name() + " is not ready");
       nodes.push_back(std::make_unique<search_node>(std::move(n), db, log));
     }
     const auto all_here = [&] {

@@ -32,7 +32,9 @@ struct node_options {
   executor callbacks{};                       ///< where callbacks run; one thread of the node when empty
   std::function<void(const std::string& line)> log{};  ///< one call at a time, from the node's threads; must not block
   ms session_ttl{5'000};                               ///< how long locks outlive a node that is gone, 1 to 120 s
-  bool bootstrap_single = false;                       ///< may be a cluster by itself when there is none
+  /// May be a cluster by itself when there is none. It is then the only voter: nodes that join later follow its log,
+  /// and wait while it is away. For more, give all founders the same seeds.
+  bool bootstrap_single = false;
   bool gossip_only = false;  ///< membership, caches and messages, without the log and what needs it
   bool rejoin = false;       ///< come back with a new identity after leaving, being removed, or losing data
   bool insecure = false;     ///< needed to listen beyond loopback, without encryption

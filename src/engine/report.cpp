@@ -50,10 +50,7 @@ wire::status_info engine::state::status() const {
   s.self = ctx.self;
   s.boot = ctx.boot;
   s.state = node_state();
-  if (genesis && (!rep || !genesis->situation().empty())) {
-    auto situation = genesis->situation();
-    if (!situation.empty()) s.warnings.push_back(std::move(situation));
-  }
+  if (genesis && (!rep || !genesis->waiting_for().empty())) s.warnings.push_back(genesis->situation());
   if (rep) {
     const auto& c = rep->core();
     s.leader = c.leader() ? name_of(c.leader()) : "";

@@ -133,14 +133,14 @@ void job_table::replace(turn& t, map::iterator it, const schedule_job& c, const 
 
 answer job_table::unschedule(turn& t, const unschedule_job& c) {
   const auto it = jobs_.find(c.id);
-  if (it == jobs_.end()) return done(0);
+  if (it == jobs_.end()) return refuse(errc::not_found, fmt::format("there is no job '{}': see the job list", c.id));
   unlink(it);
   for (const auto& run : it->second.running) running_.erase({run.session, it->first, run.fence});
   t.data.emplace_back(erase_range{history_key(c.id, 0), history_key(c.id, ~0ull)});
   jobs_.erase(it);
   changed_.mark(c.id);
   t.happened.emplace_back(job_changed{c.id, true});
-  return done(1);
+  return done();
 }
 
 // ---- owners

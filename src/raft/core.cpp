@@ -45,8 +45,7 @@ core::core(node_id self, const options& o, recovered r, instant now, std::uint64
 
 void core::observe(instant now) { now_ = std::max(now_, now); }
 
-// ---- input
-// ----------------------------------------------------------------------------------------------------------------
+// ---- input ----------------------------------------------------------------------------------------------------------
 
 void core::step(const message& m, instant now) {
   observe(now);
@@ -168,8 +167,7 @@ snapshot_meta core::compact(log_index upto) {
   return log_.base();
 }
 
-// ---- output
-// ---------------------------------------------------------------------------------------------------------------
+// ---- output ---------------------------------------------------------------------------------------------------------
 
 ready core::take() {
   if (role_ == role::leader) {
@@ -248,8 +246,7 @@ log_index core::append_own(entry_kind kind, shared_bytes payload, configuration 
   return log_.last();
 }
 
-// ---- state
-// ----------------------------------------------------------------------------------------------------------------
+// ---- state ----------------------------------------------------------------------------------------------------------
 
 node_id core::self() const { return self_; }
 role core::current_role() const { return role_; }

@@ -32,8 +32,7 @@ void core::reset_election_timer() {
                            : never;
 }
 
-// ---- roles
-// ----------------------------------------------------------------------------------------------------------------
+// ---- roles ----------------------------------------------------------------------------------------------------------
 
 void core::become_follower(term t, node_id leader) {
   changed_ = changed_ || role_ != role::follower;
@@ -119,8 +118,7 @@ void core::count() {
   }
 }
 
-// ---- votes
-// ----------------------------------------------------------------------------------------------------------------
+// ---- votes ----------------------------------------------------------------------------------------------------------
 
 /// Decided on the request alone, not on this node's view of its own role: the candidate may know a newer configuration
 /// (etcd#10998).
@@ -152,8 +150,7 @@ void core::on_vote_response(const message& m, const vote_response& v) {
   count();
 }
 
-// ---- time
-// -----------------------------------------------------------------------------------------------------------------
+// ---- time -----------------------------------------------------------------------------------------------------------
 
 void core::tick_follower() {
   if (now_ >= election_deadline_) {
@@ -213,8 +210,7 @@ void core::on_unreachable(node_id id, bool crashed, instant now) {
   election_deadline_ = std::min(election_deadline_, now_ + rank * (options_.heartbeat / 2));
 }
 
-// ---- a leader without progress
-// ----------------------------------------------------------------------------------------------
+// ---- a leader without progress --------------------------------------------------------------------------------------
 
 /// Heartbeats alone must not keep a leader in office whose disk or whose followers take nothing any more (hraft#503).
 bool core::stalled() const {
@@ -247,8 +243,7 @@ bool core::hand_over_stalled() {
   return false;
 }
 
-// ---- transfer
-// -------------------------------------------------------------------------------------------------------------
+// ---- transfer -------------------------------------------------------------------------------------------------------
 
 result<void> core::transfer_leadership(node_id to, instant now) {
   observe(now);

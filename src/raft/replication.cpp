@@ -9,8 +9,7 @@
 
 namespace coterie::raft {
 
-// ---- leader: sending
-// --------------------------------------------------------------------------------------------------------
+// ---- leader: sending ------------------------------------------------------------------------------------------------
 
 /// Everything that is due to the followers in this turn, so that all proposals and answers of the turn share one
 /// message.
@@ -83,8 +82,7 @@ void core::on_snapshot_sent(node_id id, bool ok, instant now) {
   }
 }
 
-// ---- leader: answers
-// ----------------------------------------------------------------------------------------------------------
+// ---- leader: answers ------------------------------------------------------------------------------------------------
 
 void core::heard(node_id follower) {
   const auto it = progress_.find(follower);
@@ -144,8 +142,7 @@ void core::maybe_commit() {
   after_commit();
 }
 
-// ---- follower
-// -----------------------------------------------------------------------------------------------------------------
+// ---- follower -------------------------------------------------------------------------------------------------------
 
 /// A message of the current term's leader. False when there is another leader in this term already, which can't be.
 bool core::follow(node_id leader) {

@@ -58,8 +58,7 @@ struct snapshot_meta {
   friend bool operator==(const snapshot_meta&, const snapshot_meta&) = default;
 };
 
-// ---- messages
-// ----------------------------------------------------------------------------------------------------------
+// ---- messages -------------------------------------------------------------------------------------------------------
 
 /// `pre` marks the prevote phase (thesis 9.6): then `when` of the message is the term the candidate would campaign in.
 struct vote_request {

@@ -110,9 +110,12 @@ void control_server::impl::on_request(std::uint64_t id, client& c, const bytes& 
   }
   c.calls[call] = {};
   std::weak_ptr<impl> weak = weak_from_this();
-  const auto ours = on_.submit(std::move(r->what), [weak, id, call](const wire::response& what, bool last) {
-    if (const auto self = weak.lock()) self->on_answer(id, call, what, last);
-  });
+  const auto ours = on_.submit(
+      std::move(r->what),
+      [weak, id, call](const wire::response& what, bool last) {
+        if (const auto self = weak.lock()) self->on_answer(id, call, what, last);
+      },
+      r->timeout);
   // Unless it is answered already.
   if (const auto it = c.calls.find(call); it != c.calls.end()) it->second = ours;
 }

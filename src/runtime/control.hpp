@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "base/counters.hpp"
 #include "engine/seam.hpp"
@@ -27,7 +28,9 @@ class control_server {
  public:
   struct handlers {
     /// As driver::submit: answers may come at once.
-    std::function<engine::call_id(wire::request, std::function<void(const wire::response&, bool last)>)> submit;
+    std::function<engine::call_id(wire::request, std::function<void(const wire::response&, bool last)>,
+                                  std::optional<std::chrono::milliseconds> timeout)>
+        submit;
     std::function<void(engine::call_id)> cancel;
   };
   /// `listening`: a Unix stream socket that listens; owned from now on.

@@ -62,8 +62,8 @@ struct driver::impl {
   void halt(const engine::halted&);
   void close_calls(const failure&);
 
-  engine::call_id submit(wire::request what, on_answer answer) {
-    const auto added = calls.add(std::move(what), answer);
+  engine::call_id submit(wire::request what, on_answer answer, std::optional<std::chrono::milliseconds> timeout) {
+    const auto added = calls.add(std::move(what), answer, timeout);
     if (added.closed && answer) answer(calls.why(), true);
     if (added.wake) wake_loop();
     return added.id;
@@ -164,7 +164,9 @@ void driver::impl::serve_control(control_names n) {
   control = std::make_unique<control_server>(
       io, listening,
       control_server::handlers{
-          [this](wire::request what, inbox::on_answer answer) { return submit(std::move(what), std::move(answer)); },
+          [this](wire::request what, inbox::on_answer answer, std::optional<std::chrono::milliseconds> timeout) {
+            return submit(std::move(what), std::move(answer), timeout);
+          },
           [this](engine::call_id id) {
             if (calls.cancel(id)) wake_loop();
           }});
@@ -338,8 +340,8 @@ result<std::unique_ptr<driver>> driver::start(driver_options o) {
 driver::driver(std::unique_ptr<impl> i) : impl_(std::move(i)) {}
 driver::~driver() = default;
 
-engine::call_id driver::submit(wire::request what, on_answer answer) {
-  return impl_->submit(std::move(what), std::move(answer));
+engine::call_id driver::submit(wire::request what, on_answer answer, std::optional<std::chrono::milliseconds> timeout) {
+  return impl_->submit(std::move(what), std::move(answer), timeout);
 }
 
 void driver::cancel(engine::call_id id) {

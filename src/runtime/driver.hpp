@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/ids.hpp"
@@ -59,7 +60,8 @@ class driver {
   using on_answer = std::function<void(const wire::response&, bool last)>;
   /// From any thread. Answers come on the loop thread, in order, and must not block; after `last` none comes. A driver
   /// that is over answers failure{closed} at once, on the calling thread.
-  engine::call_id submit(wire::request, on_answer);
+  /// `timeout`: of this call; nullopt = the engine's default.
+  engine::call_id submit(wire::request, on_answer, std::optional<std::chrono::milliseconds> timeout = {});
   /// No further answers; a lock that the call held or waited for is given back.
   void cancel(engine::call_id);
   /// The same for callers that may wait. Not from the loop thread.

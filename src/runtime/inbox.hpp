@@ -28,12 +28,12 @@ class inbox {
   };
 
   /// Takes the answer's handler unless closed.
-  added add(wire::request what, on_answer& answer) {
+  added add(wire::request what, on_answer& answer, std::optional<std::chrono::milliseconds> timeout) {
     const std::scoped_lock lock(mutex_);
     const engine::call_id id(++last_);
     if (closed_) return {id, false, true};
     calls_.emplace(id.value, std::make_shared<const on_answer>(std::move(answer)));
-    return {id, push(engine::call{id, std::move(what)}), false};
+    return {id, push(engine::call{id, std::move(what), timeout}), false};
   }
   /// No answer of this call is delivered from now on (one may be under way on the loop). True: wake the loop.
   bool cancel(engine::call_id id) {

@@ -189,6 +189,7 @@ void membership::sweep(const times& now) {
   }
   for (const auto id : old) roster_.erase(id);
   std::erase_if(forgotten_, [&](const auto& f) { return now.steady - f.second.since > options_.forget_left_after; });
+  strangers_.clear();
   std::erase_if(rivals_, [&](const auto& v) { return now.steady - v.second.last > rival_memory; });
   std::erase_if(asked_, [&](const auto& a) { return now.steady - a.second > ask_memory; });
 }

@@ -261,9 +261,10 @@ class membership {
   timer_queue<std::uint64_t> relay_timers_;
   std::map<node_id, rival> rivals_;
   std::map<node_id, tombstone> forgotten_;
-  std::map<node_id, instant> asked_;  // push-pulls that wait for an answer
-  node_id repair_at_;                 // where the next repair() goes on
-  rtt_estimate typical_rtt_;          // of everybody, for those not measured yet
+  std::map<node_id, instant> asked_;            // push-pulls that wait for an answer
+  std::map<node_id, std::uint64_t> strangers_;  // digests told by who is not known yet
+  node_id repair_at_;                           // where the next repair() goes on
+  rtt_estimate typical_rtt_;                    // of everybody, for those not measured yet
   std::uint64_t next_probe_ = probe_round::ids;
   instant next_gossip_, next_push_pull_, next_exchange_;
   bool was_small_ = true, has_news_ = false;

@@ -129,6 +129,7 @@ void membership::hear_of_unknown(const statement& s, const heard& h, const times
   r.m.since = now.wall;
   r.changed = now.steady;
   r.second_hand = s.state == member_state::left;
+  if (const auto met = strangers_.extract(s.info.id)) r.m.view_digest = met.mapped();
   const auto teller = s.info.id == h.from ? "itself" : name_of(h.from);
   turn(r, s, now, fmt::format("told by {}", teller), h.quiet);
 }

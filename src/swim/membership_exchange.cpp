@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t header_bytes = 160;  // of an encoded datagram, without the cluster name and a request's host name
 constexpr std::size_t max_repair_steps = 64;
+constexpr std::size_t max_strangers = 256;
 constexpr std::size_t max_asked = 1'024;
 constexpr duration first_catch_up = 300ms;
 constexpr duration settled_after = 2s;  // views that differ longer than news takes are compared over a stream
@@ -184,6 +185,8 @@ void membership::on_datagram(const address& from, const datagram& d, const times
   if (r) {
     r->m.view_digest = d.view_digest;
     c.them = d.epoch > r->m.inc.epoch;  // a new life whose statement has not come yet
+  } else if (strangers_.size() < max_strangers || strangers_.contains(d.from)) {
+    strangers_[d.from] = d.view_digest;
   }
   const bool answered = answer(from, d, c, now);
   r = roster_.find(d.from);

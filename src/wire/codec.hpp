@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/bytes.hpp"
@@ -44,13 +45,15 @@ bool verify(const frame_header&, byte_view header, byte_view body);
 
 /// Whole frames, header included.
 bytes encode(const envelope&);
-bytes encode(std::uint64_t call, const request&);
+/// `timeout`: how long the node may take; nullopt = its default.
+bytes encode(std::uint64_t call, const request&, std::optional<milliseconds> timeout = {});
 bytes encode(std::uint64_t call, const response&, bool last);  ///< last = no more answers to this call
 bytes encode_cancel(std::uint64_t call);                       ///< the client is no longer interested
 
 struct decoded_request {
   std::uint64_t call = 0;
   request what;
+  std::optional<milliseconds> timeout{};
 };
 struct decoded_response {
   std::uint64_t call = 0;

@@ -205,9 +205,14 @@ std::size_t hint_of(const request& v) {
 }  // namespace
 }  // namespace schema
 
-bytes encode(std::uint64_t call, const request& v) {
+namespace {
+constexpr std::int64_t longest_timeout_ms = 365ll * 24 * 3'600'000;
+}
+
+bytes encode(std::uint64_t call, const request& v, std::optional<milliseconds> timeout) {
   return build_frame<schema::Request>(frame_kind::request, schema::hint_of(v), [&](schema::Request::Builder b) {
     b.setCall(call);
+    if (timeout) b.setTimeoutMs(std::max<std::int64_t>(timeout->count(), 0));
     std::visit(schema::put_request{b}, v);
   });
 }
@@ -215,7 +220,10 @@ bytes encode(std::uint64_t call, const request& v) {
 result<decoded_request> decode_request(byte_view body) {
   if (auto fits = check_length(body, frame_kind::request); !fits) return tl::unexpected(std::move(fits.error()));
   return decode<schema::Request>(body, [](schema::Request::Reader r) {
-    return decoded_request{r.getCall(), schema::get_request(r)};
+    decoded_request d{r.getCall(), schema::get_request(r), {}};
+    if (const auto t = r.getTimeoutMs(); t >= 0)
+      d.timeout = milliseconds(std::min<std::int64_t>(t, longest_timeout_ms));
+    return d;
   });
 }
 

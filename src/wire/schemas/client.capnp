@@ -15,6 +15,7 @@ using import "record.capnp".JournalEntry;
 
 struct Request {
   call @0 :UInt64;  # chosen by the client, unique on its connection while answers may come
+  timeoutMs @49 :Int64 = -1;  # how long the node may take; negative = the node's default
   union {
     getStatus @1 :Void;
     getMembers @2 :Void;

@@ -7,8 +7,8 @@ using import "common.capnp".Pair;
 enum MemberState {
   alive @0;
   suspect @1;
-  unreachable @2;
-  stopping @3;
+  stopping @2;
+  unreachable @3;
   left @4;
 }
 

@@ -112,9 +112,9 @@ TEST_CASE("unschedule removes the job and its history everywhere") {
   w.pass(10s);
   w.do_duties();
   CHECK(w.history().size() == 2);
-  CHECK(w.duty(unschedule_job{"j"}).value == 1);
+  CHECK(w.duty(unschedule_job{"j"}).ok());
   CHECK(w.seen<job_changed>()[0].removed);
-  CHECK(w.duty(unschedule_job{"j"}).value == 0);
+  CHECK(w.duty(unschedule_job{"j"}).code == errc::not_found);
   CHECK(w.history().size() == 1);
   CHECK(w.history()[0].job == "k");
   CHECK(w.disk.all<job_record>().size() == 1);

@@ -11,8 +11,7 @@ std::vector<entry> entries_of_terms(std::initializer_list<std::uint64_t> terms) 
   return out;
 }
 
-// ---- disk
-// -----------------------------------------------------------------------------------------------------------------
+// ---- disk -----------------------------------------------------------------------------------------------------------
 
 void disk::write(const persist_request& p) {
   if (p.hard) hard = *p.hard;
@@ -36,8 +35,7 @@ void disk::install(const snapshot_meta& meta) {
   applied = std::max(applied, meta.index);
 }
 
-// ---- nodes
-// ----------------------------------------------------------------------------------------------------------------
+// ---- nodes ----------------------------------------------------------------------------------------------------------
 
 void cluster::add(std::uint64_t n, configuration conf) {
   disk d;
@@ -66,8 +64,7 @@ void cluster::crash(std::uint64_t n) {
 
 void cluster::restart(std::uint64_t n) { start(id(n)); }
 
-// ---- actions
-// --------------------------------------------------------------------------------------------------------------
+// ---- actions --------------------------------------------------------------------------------------------------------
 
 void cluster::perform(node_id n, ready r) {
   auto& h = hosts_.at(n);
@@ -177,8 +174,7 @@ void cluster::advance(duration d) {
   }
 }
 
-// ---- faults and shortcuts
-// -----------------------------------------------------------------------------------------------------
+// ---- faults and shortcuts -------------------------------------------------------------------------------------------
 
 void cluster::cut(std::uint64_t a, std::uint64_t b) {
   cuts_.insert({id(a), id(b)});
@@ -235,8 +231,7 @@ void cluster::compact(std::uint64_t n, std::uint64_t upto) {
   at(n).on_disk.compact(meta);
 }
 
-// ---- figure 3
-// -------------------------------------------------------------------------------------------------------------
+// ---- figure 3 -------------------------------------------------------------------------------------------------------
 
 void cluster::note_commit(host& h) {
   for (auto i = h.seen_commit.next(); i <= h.core->commit(); ++i) {

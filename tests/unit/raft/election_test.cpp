@@ -57,8 +57,7 @@ const Body* body_to(const std::vector<message>& messages, std::uint64_t n) {
 
 }  // namespace
 
-// ---- 5.1 terms
-// ------------------------------------------------------------------------------------------------------------
+// ---- 5.1 terms ------------------------------------------------------------------------------------------------------
 
 TEST_CASE("5.1: a larger term makes a leader a follower") {
   auto c = three();
@@ -100,8 +99,7 @@ TEST_CASE("5.1: unusable input is dropped and counted") {
   CHECK(c.last_index() == log_index(0));
 }
 
-// ---- 5.2 elections
-// ----------------------------------------------------------------------------------------------------------
+// ---- 5.2 elections --------------------------------------------------------------------------------------------------
 
 TEST_CASE("5.2: a majority elects one leader, and it writes an entry of its own term") {
   auto c = three();
@@ -169,6 +167,21 @@ TEST_CASE("5.2: the candidate's own vote counts when it is durable") {
   CHECK(c.current_role() == role::leader);
 }
 
+TEST_CASE("5.2: the completion of an earlier write does not make the candidate's vote count") {
+  auto c = single(fresh(voters({1, 2})));
+  c.step(from(2, 1, append_request{{}, {}, {}, {command(1, 1)}, 0}), start);
+  const auto before = c.take();
+  c.tick(c.next_wake());
+  c.step(from(2, 2, vote_response{true, true}), start);
+  REQUIRE(c.current_role() == role::candidate);
+  const auto r = c.take();
+  c.step(from(2, 2, vote_response{false, true}), start);
+  c.on_persisted(before.persist.sequence, start);
+  CHECK(c.current_role() == role::candidate);
+  c.on_persisted(r.persist.sequence, start);
+  CHECK(c.current_role() == role::leader);
+}
+
 TEST_CASE("5.2: vote requests leave after the candidate's term is durable, votes of older terms don't count") {
   auto c = single(fresh(voters({1, 2, 3})));
   c.tick(c.next_wake());
@@ -222,8 +235,7 @@ TEST_CASE("5.2: a node outside its configuration never campaigns") {
   }
 }
 
-// ---- 5.4.1 election restriction
-// -------------------------------------------------------------------------------------------------
+// ---- 5.4.1 election restriction -------------------------------------------------------------------------------------
 
 TEST_CASE("5.4.1: votes only for logs that are at least as new") {
   const auto granted = [](std::uint64_t last_term, std::uint64_t last_index, bool pre) {
@@ -241,8 +253,7 @@ TEST_CASE("5.4.1: votes only for logs that are at least as new") {
   }
 }
 
-// ---- thesis 9.6, 4.2.3: prevote and stickiness
-// -----------------------------------------------------------------------------------
+// ---- thesis 9.6, 4.2.3: prevote and stickiness ----------------------------------------------------------------------
 
 TEST_CASE("9.6: a prevote changes nothing here and is refused while a leader is heard") {
   auto c = single(fresh(voters({1, 2, 3})));
@@ -375,8 +386,7 @@ TEST_CASE("a voter that learns of the crash late is asked again") {
   CHECK(c.leader() != 0);
 }
 
-// ---- hraft#503: a leader without progress
-// -------------------------------------------------------------------------------------
+// ---- hraft#503: a leader without progress ---------------------------------------------------------------------------
 
 TEST_CASE("a leader whose disk takes nothing any more hands over") {
   auto c = three();
@@ -409,8 +419,7 @@ TEST_CASE("a leader that nobody stores for steps down, unless it is alone") {
   CHECK(one.leader() == 1);
 }
 
-// ---- thesis 3.10: transfer
-// ------------------------------------------------------------------------------------------------
+// ---- thesis 3.10: transfer ------------------------------------------------------------------------------------------
 
 TEST_CASE("3.10: leadership goes to the target, which first gets what it lacks") {
   auto c = three();

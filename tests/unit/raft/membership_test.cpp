@@ -204,6 +204,30 @@ TEST_CASE("etcd#12136: a new leader leaves a joint configuration that it inherit
   CHECK(c.violations.empty());
 }
 
+TEST_CASE("camunda#61854: an inherited joint configuration is not left before the leader's own entry is committed") {
+  cluster c;
+  for (std::uint64_t n = 1; n <= 3; ++n) c.add(n, configuration{ids({1, 2}), ids({1, 3}), {}});
+  // Answers to the leader's entry are lost, those to its heartbeats are not.
+  c.drop = [](const message& m) {
+    const auto* a = std::get_if<append_response>(&m.body);
+    return a && a->match >= log_index(1);
+  };
+  REQUIRE(c.elect(1));
+  REQUIRE(c[1].conf().joint());
+  REQUIRE(c[1].transfer_leadership(id(2), c.now()));
+  for (int i = 0; i < 7; ++i) {  // a quorum is heard until the transfer is given up
+    for (const std::uint64_t n : {2, 3})
+      c[1].step({id(n), id(1), term(1), append_response{true, {}, {}, {}, 0}}, c.now());
+    c.advance(100ms);
+  }
+  REQUIRE(c[1].stats().get("raft_transfers_aborted") == 1);
+  REQUIRE(c[1].current_role() == role::leader);
+  CHECK(c[1].last_index() == log_index(1));
+  c.drop = nullptr;
+  c.advance(100ms);
+  CHECK(c[1].conf() == voters({1, 2}));
+}
+
 TEST_CASE("4.2.2: who is removed still campaigns while the removal may not be committed, and leaves after that") {
   auto c = of({1, 2, 3}, {1, 2});
   REQUIRE(c.elect(1));

@@ -54,8 +54,7 @@ std::size_t appends(const cluster& c, std::uint64_t to, bool with_entries) {
 
 }  // namespace
 
-// ---- 5.3 log replication
-// ------------------------------------------------------------------------------------------------------
+// ---- 5.3 log replication --------------------------------------------------------------------------------------------
 
 TEST_CASE("5.3: figure 7, every follower's log becomes the leader's") {
   const auto conf = voters({1, 2, 3, 4, 5, 6, 7});
@@ -152,8 +151,7 @@ TEST_CASE("5.3: a second leader in one term is not believed") {
   CHECK(f.core.commit() == log_index(0));
 }
 
-// ---- durability (consensus.md 1.6)
-// -------------------------------------------------------------------------------------------------
+// ---- durability (consensus.md 1.6) ----------------------------------------------------------------------------------
 
 TEST_CASE("an append is acknowledged only after the write of its entries") {
   follower f(with_log(voters({1, 2}), 1, {}));
@@ -244,8 +242,7 @@ TEST_CASE("ABA: the late completion of entries that were replaced does not count
   CHECK(f.core.take().committed.size() == 2);
 }
 
-// ---- 5.4.2 figure 8
-// --------------------------------------------------------------------------------------------------------------
+// ---- 5.4.2 figure 8 -------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -299,8 +296,7 @@ TEST_CASE("5.4.2: with an own entry on a majority all before it is committed (fi
   CHECK(c[1].commit() == log_index(3));
 }
 
-// ---- flow control
-// ------------------------------------------------------------------------------------------------------------------
+// ---- flow control ---------------------------------------------------------------------------------------------------
 
 TEST_CASE("appends are pipelined up to the window; when it is full heartbeats and the commit index still go out") {
   options o;
@@ -365,6 +361,25 @@ TEST_CASE("a broken link is probed, not flooded") {
   CHECK(c[3].commit() == log_index(11));
 }
 
+TEST_CASE("a late refusal does not lead the search astray") {
+  cluster c;
+  c.add(1, with_log(voters({1, 2, 3}), 2, entries_of_terms({1, 1, 1, 2})));
+  c.add(2, with_log(voters({1, 2, 3}), 2, entries_of_terms({1, 1, 1, 2})));
+  c.add(3, with_log(voters({1, 2, 3}), 2, entries_of_terms({1, 1})));
+  REQUIRE(c.elect(1));
+  c.isolate(3);
+  for (int i = 0; i < 5; ++i) REQUIRE(c.propose(1));
+  c.settle();
+  c[1].on_unreachable(id(3), false, c.now());
+  c.settle();
+  const auto next = c[1].progress()[1].next;
+  REQUIRE(next == log_index(6));
+  c[1].step({id(3), id(1), c[1].current_term(), append_response{false, log_index(9), log_index(7), term(3), 0}},
+            c.now());
+  CHECK(c[1].progress()[1].next == next);
+  CHECK(c[1].stats().get("raft_stale_reject") == 1);
+}
+
 TEST_CASE("proposals: refused without leadership, when empty, and beyond the limit") {
   options o;
   o.max_uncommitted_bytes = 1000;
@@ -397,8 +412,7 @@ TEST_CASE("an answer that falls behind an acknowledged index is counted, and bel
   CHECK(c[1].progress()[0].match == log_index(2));
 }
 
-// ---- 7 snapshots
-// -------------------------------------------------------------------------------------------------------------------
+// ---- 7 snapshots ----------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -137,13 +137,14 @@ struct served {
     auto n = control_names::open({{}, place / "run", "a"});
     REQUIRE(n);
     names.emplace(std::move(*n));
-    server.emplace(io, names->take(),
-                   control_server::handlers{[this](wire::request r, on_answer f) {
-                                              calls[++last] = {std::move(r), std::move(f)};
-                                              return engine::call_id(last);
-                                            },
-                                            [this](engine::call_id id) { cancelled.push_back(id.value); }},
-                   o);
+    server.emplace(
+        io, names->take(),
+        control_server::handlers{[this](wire::request r, on_answer f, std::optional<std::chrono::milliseconds>) {
+                                   calls[++last] = {std::move(r), std::move(f)};
+                                   return engine::call_id(last);
+                                 },
+                                 [this](engine::call_id id) { cancelled.push_back(id.value); }},
+        o);
     server->start();
   }
   asio::local::stream_protocol::socket connect() {

@@ -171,4 +171,31 @@ TEST_CASE("three nodes share locks, journals, caches and messages") {
   }
 }
 
+TEST_CASE("without a majority a hold ends by itself, and what needs no majority goes on") {
+  three_nodes w;
+  for (const auto& m : w[0].members()) CHECK(m.role == "voter");
+  mailbox<lock_event> events;
+  const auto sub = w[0].locks().on_event([&](const lock_event& e) { events.put(e); });
+  auto numbers = w[0].caches().get<int, int>("alone", [](const int& k) { return k; });
+  auto m = w[0].locks().get("alone");
+  m.lock();
+  const auto lost = m.lost();
+  const auto fence = m.fence();
+  w[1].stop(0ms);  // cut off
+  w[2].stop(0ms);
+  CHECK(events.take().what == lock_event::kind::lost);
+  CHECK(lost.stop_requested());
+  CHECK_FALSE(m.held());
+  CHECK(m.lease_left() == 0ms);
+  CHECK(m.fence() == fence);
+  CHECK(code_of([&] { m.lock(); }) == errc::lock_lost);
+  std::error_code ec;
+  m.unlock(ec);
+  CHECK(ec == errc::lock_lost);
+  CHECK(code_of([&] { m.lock(); }) == errc::no_quorum);
+  CHECK(*numbers.get(1) == 1);
+  CHECK(numbers.remove(1));
+  CHECK(w[0].open_journal("orders").count() == 0);
+}
+
 }  // namespace

@@ -385,29 +385,30 @@ TEST_CASE("datagrams keep their limit with large tags, many members and much dat
   }
 }
 
-TEST_CASE("48 nodes that start at once know one another soon", "[swim][join]") {
-  network w(48, 5);
-  w.all_streams = false;  // only the seeds have streams
-  for (std::size_t i = 0; i < w.size(); ++i) w.start(i);
-  for (std::size_t i = 1; i < w.size(); ++i) w.connect(i, 0);
-  const auto took = w.run_until([&] { return w.agreed(); }, 10s);
-  REQUIRE(took);
-  CHECK(*took <= 2s);
-  CHECK(w.count_all(event_kind::joined) == 48 * 47);
-  const auto sure = w.run_until(
-      [&] {
-        for (std::size_t i = 0; i < w.size(); ++i) {
-          if (!w.at(i).views_agree()) return false;
-        }
-        return true;
-      },
-      60s);
-  // Above the small-cluster size a node hears from each other one only once in a round of probes.
-  REQUIRE(sure);
-  CHECK(*sure <= 50s);
-  w.run(20s);
-  w.require_agreement();
-  CHECK(w.count_all(event_kind::suspect) == 0);
+TEST_CASE("48 nodes that start at once know one another soon, and that they do", "[swim][join]") {
+  for (std::uint64_t seed = 5; seed < 11; ++seed) {
+    network w(48, seed);
+    w.all_streams = false;  // only the seeds have streams
+    for (std::size_t i = 0; i < w.size(); ++i) w.start(i);
+    for (std::size_t i = 1; i < w.size(); ++i) w.connect(i, seed % 2 && i > 3 ? i % 3 : 0);
+    const auto took = w.run_until([&] { return w.agreed(); }, 10s);
+    REQUIRE(took);
+    CHECK(*took <= 2s);
+    CHECK(w.count_all(event_kind::joined) == 48 * 47);
+    const auto sure = w.run_until(
+        [&] {
+          for (std::size_t i = 0; i < w.size(); ++i) {
+            if (!w.at(i).views_agree()) return false;
+          }
+          return true;
+        },
+        10s);
+    REQUIRE(sure);
+    CHECK(*sure <= 1s);
+    w.run(5s);
+    w.require_agreement();
+    CHECK(w.count_all(event_kind::suspect) == 0);
+  }
 }
 
 TEST_CASE("an idle cluster costs little", "[swim][cost]") {

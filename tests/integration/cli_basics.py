@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""The command from a user's side: three real nodes on loopback, then locks, jobs, journals and messages from the shell.
+
+usage: COTERIE=path/to/coterie cli_basics.py
+"""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+COTERIE = os.environ["COTERIE"]
+passed = failed = 0
+
+
+def check(what, good, seen=""):
+    global passed, failed
+    passed, failed = passed + bool(good), failed + (not good)
+    print(("ok     " if good else "FAILED ") + what + ("" if good else f": {seen}"), flush=True)
+
+
+def run(*words, node="a", text=None):
+    """Exit status, output, errors."""
+    command = [COTERIE] + (["--node", node] if node else []) + list(words)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def eventually(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class cluster:
+    def __init__(self, folder):
+        self.folder, self.nodes = folder, {}
+        self.ports = dict(zip("abc", free_ports(3)))
+        (folder / "run").mkdir(mode=0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(folder / "run")
+        os.environ.pop("COTERIE_NODE", None)
+        (folder / "b.toml").write_text('[runner.echo]\ncommand = ["sh", "-c", "echo first; echo $COTERIE_PARAM_word"]\n'
+                                       f'[runner.long]\ncommand = ["sh", "-c", "echo $$ > {folder}/long; sleep 100"]\n')
+        for name in "abc":
+            self.start(name)
+
+    def start(self, name):
+        seeds = ",".join(f"127.0.0.1:{p}" for p in self.ports.values())
+        words = [COTERIE, "run", "--name", name, "--bind", f"127.0.0.1:{self.ports[name]}", "--seeds", seeds, "--data",
+                 str(self.folder / name)]
+        if name == "b":
+            words += ["--config", str(self.folder / "b.toml")]
+        log = open(self.folder / f"{name}.log", "ab")
+        self.nodes[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def end(self):
+        for p in self.nodes.values():
+            p.kill()
+            p.wait()
+
+
+def usage():
+    check("a command that is not built", run("why", "b", node=None)[0] == 2)
+    check("an unknown command", run("frobnicate", node=None)[0] == 2)
+    check("an option that is not built", run("run", "--key", "x", node=None)[0] == 2)
+    check("another zone", run("job", "next", "0 0 0 * * ?", "--zone", "Europe/Berlin", node=None)[0] == 2)
+    check("--version", run("--version", node=None)[1].startswith("coterie "))
+    status, _, errors = run("job", "next", "0 60 * * * ?", node=None)
+    line, mark = (errors.split("\n") + [""])[:2]
+    check("a wrong cron expression", status == 2 and line[mark.find("^"):].startswith("60 "), errors)
+    status, out, _ = run("job", "next", "0 30 2 1 1 ?", "--count", "2", "--json", node=None)
+    check("job next", status == 0 and len(json.loads(out)) == 2, out)
+
+
+def nobody():
+    status, _, errors = run("status", node=None)
+    check("no node", status == 3 and errors.startswith("coterie: no node"), errors)
+
+
+def membership():
+    status, out, errors = run("members", "--wait", "3", "--timeout", "30s", "--json")
+    check("members --wait", status == 0 and [m["name"] for m in json.loads(out)] == ["a", "b", "c"], out + errors)
+    check("every node is ready", eventually(lambda: all(json.loads(run("status", "--json", node=n)[1])["ready"] for n in "abc")))
+    status, _, errors = run("status", node=None)
+    check("several nodes: which?", status == 2 and "c-" in errors, errors)
+    status, _, _ = run("members", "--wait", "4", "--timeout", "1s")
+    check("members --wait runs out", status == 5, status)
+
+
+def locks(c):
+    status, out, _ = run("lock", "exec", "x", "--", "sh", "-c", "echo $COTERIE_FENCE; exit 3")
+    check("lock exec returns the status", status == 3 and int(out) > 0, out)
+    holder = subprocess.Popen([COTERIE, "--node", "a", "lock", "exec", "x", "--", "sh", "-c", f"sleep 100 & echo $! > {c.folder}/inner; wait"])
+    check("it is held", eventually(lambda: "x" in [k["name"] for k in json.loads(run("lock", "list", "--json")[1])]))
+    check("lock exec --wait 0", run("lock", "exec", "x", "--wait", "0", "--", "true", node="b")[0] == 106)
+    inner = int((c.folder / "inner").read_text())
+    holder.kill()
+    holder.wait()
+    check("the command dies with a killed exec", eventually(lambda: not alive(inner), 2))
+    check("and the lock is free soon", run("lock", "exec", "x", "--wait", "20s", "--", "true", node="b")[0] == 0)
+    check("no such command", run("lock", "exec", "x", "--", "/no/such")[0] == 127)
+    passing = subprocess.Popen([COTERIE, "--node", "a", "lock", "exec", "y", "--", "sh", "-c", f"trap 'exit 7' TERM; echo > {c.folder}/up; sleep 100 & wait"])
+    eventually((c.folder / "up").exists)
+    passing.send_signal(signal.SIGTERM)
+    check("TERM is passed on", passing.wait(10) == 7)
+
+
+def journals():
+    ids = [int(run("journal", "append", "orders", "t", f"m{i}")[1]) for i in range(3)]
+    more = run("journal", "append", "orders", "t", "-", node="b", text="x\ny\n")[1].split()
+    check("append prints ids", ids == sorted(ids) and len(more) == 2 and int(more[0]) > ids[-1], more)
+    check("count on another node", eventually(lambda: run("journal", "count", "orders", node="c")[1] == "5\n"))
+    status, out, _ = run("journal", "process", "orders", "--", "sh", "-c", f"cat; echo ok {ids[1]}; exit 4", node="c")
+    lines = [json.loads(x) for x in out.splitlines()]
+    check("process gives JSON lines", status == 4 and [x["id"] for x in lines][:3] == ids, out)
+    check("ok ID counts whatever the exit", run("journal", "count", "orders", node="c")[1] == "3\n")
+    run("journal", "process", "orders", "--", "false", node="c")
+    check("failure moves nothing", run("journal", "count", "orders", node="c")[1] == "3\n")
+    run("journal", "process", "orders", "--", "sh", "-c", f"cat > /dev/null; echo failed {more[1]}", node="c")
+    check("failed ID: again from there", run("journal", "count", "orders", node="c")[1] == "1\n")
+    check("success moves all", run("journal", "process", "orders", "--", "true", node="c")[0] == 0
+          and run("journal", "count", "orders", node="c")[1] == "0\n")
+    check("a bad name", run("journal", "append", "A b", "t", "m")[0] == 1)
+
+
+def jobs(c):
+    status, out, _ = run("job", "add", "quick", "--every", "500ms", "--runner", "echo", "--param", "word=last")
+    check("job add", status == 0 and out.startswith("quick: next "), out)
+
+    def ran():
+        runs = json.loads(run("job", "history", "quick", "--json")[1])
+        return any(r["outcome"] == "success" and r["message"] == "last" and r["node"] == "b" for r in runs)
+    check("the command ran on the node that has it", eventually(ran))
+    check("job list", [j["id"] for j in json.loads(run("job", "list", "--json")[1])] == ["quick"])
+    check("job remove", run("job", "remove", "quick")[0] == 0 and run("job", "show", "quick")[0] == 1)
+    run("job", "add", "slow", "--every", "300ms", "--runner", "long")
+    check("a long run begins", eventually(lambda: (c.folder / "long").exists() and (c.folder / "long").read_text().strip()))
+    pid = int((c.folder / "long").read_text())
+    c.nodes["b"].kill()
+    c.nodes["b"].wait()
+    check("the command dies with a killed node", eventually(lambda: not alive(pid), 2))
+    run("job", "remove", "slow")
+
+
+def end(c):
+    c.nodes["c"].send_signal(signal.SIGTERM)
+    check("SIGTERM stops a node with 0", c.nodes["c"].wait(15) == 0)
+    status, _, errors = run("journal", "append", "orders", "t", "m", "--timeout", "7s")
+    check("no quorum", status == 4, f"{status} {errors}")
+    check("count needs none", run("journal", "count", "orders")[0] == 0)
+    check("lock exec without quorum", run("lock", "exec", "x", "--", "true")[0] == 104)
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="coterie-cli-") as folder:
+        folder = pathlib.Path(folder)
+        os.environ["XDG_RUNTIME_DIR"] = str(folder)
+        usage()
+        nobody()
+        c = cluster(folder)
+        try:
+            membership()
+            locks(c)
+            journals()
+            jobs(c)
+            end(c)
+        finally:
+            c.end()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

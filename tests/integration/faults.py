@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""What must hold when real processes die, stop, and come back: locks, jobs, journals, formation, bad input.
+
+usage: COTERIE=path/to/coterie faults.py          (COTERIE_SCALE=10 for the long form)
+"""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+from nodes import COTERIE, check, cluster, eventually, finish
+
+SCALE = int(os.environ.get("COTERIE_SCALE", "1"))
+TTL = 5.0
+
+
+def forming(c):
+    c.start("a")
+    time.sleep(0.3)
+    c.start("c")
+    time.sleep(0.3)
+    c.start("b")
+    eventually(lambda: all((c.folder / n / "control.sock").exists() for n in "abc"))
+    check("members --wait 3 returns 0 on each", c.wait(3) == [0, 0, 0])
+    states = [c.json(n, "status") for n in "abc"]
+    check("one cluster id", len({s["cluster_id"] for s in states}) == 1 and states[0]["cluster_id"], states)
+    check("one leader", len({s["leader"] for s in states}) == 1, states)
+    check("all become ready", eventually(lambda: all(c.json(n, "status")["ready"] for n in "abc")))
+    check("the control socket is 0600", oct(os.stat(c.folder / "a" / "control.sock").st_mode & 0o777) == "0o600")
+
+
+def exclusion(c):
+    trail = c.folder / "trail"
+    script = f'echo "start $COTERIE_FENCE" >> {trail}; sleep 0.05; echo "end $COTERIE_FENCE" >> {trail}'
+
+    def loop(node):
+        for _ in range(5 * SCALE):
+            c.run(node, "lock", "exec", "deploy", "--", "sh", "-c", script)
+
+    threads = [threading.Thread(target=loop, args=(n,)) for n in "abc"]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    lines = [x.split() for x in trail.read_text().splitlines()]
+    pairs = list(zip(lines[::2], lines[1::2]))
+    check("commands under the lock never overlap", len(lines) == 30 * SCALE and all(s[0] == "start" and e[0] == "end" and s[1] == e[1] for s, e in pairs), lines[:6])
+    fences = [int(s[1]) for s, _ in pairs]
+    check("fences rise", fences == sorted(set(fences)), fences)
+
+
+def dead_holder(c):
+    """The holder's node dies: its command is gone before the next one starts, which is within TTL + 2 s."""
+    victim = next(n for n in "abc" if n != c.leader())
+    other = next(n for n in "abc" if n != victim)
+    mark, alive = c.folder / "mark", c.folder / "alive"
+    held = subprocess.Popen(c.command(victim, "lock", "exec", "import", "--", "sh", "-c", f"trap '' TERM; while :; do date +%s.%N > {alive}; sleep 0.01; done"),
+                            stderr=subprocess.DEVNULL)
+    eventually(alive.exists)
+    began = time.time()
+    c.kill(victim)
+    status, out, err = c.run(other, "lock", "exec", "import", "--", "sh", "-c", f"date +%s.%N; cat {alive}; sleep 0.3; cat {alive}")
+    started, *seen = [float(x) for x in out.split()]
+    check("the lock of a dead node is free within TTL + 2 s", status == 0 and started - began <= TTL + 2, (status, started - began, err))
+    check("the dead node's command was gone before", len(set(seen)) == 1 and seen[0] < started, (started, seen))
+    check("lock exec on the dead node has ended", held.wait(5) != 0)
+    c.start(victim)
+    check("the killed node comes back", c.wait(3, victim) == [0])
+
+
+def jobs(c):
+    """A job each second while its owner and the leader are killed."""
+    status, out, err = c.run("a", "job", "add", "tick", "--every", "1s", "--runner", "tick")
+    check("job add", status == 0 and "tick: next" in out, (out, err))
+    runs = c.folder / "runs"
+    eventually(lambda: runs.exists() and len(runs.read_text().splitlines()) >= 3 * SCALE, 15 + 4 * SCALE)
+    owner = c.json("a", "job", "show", "tick")["owner"]
+    watcher = next(n for n in "abc" if n != owner)
+    c.kill(owner)
+    began = time.monotonic()
+    moved = eventually(lambda: (c.json(watcher, "job", "show", "tick") or {}).get("owner") not in (None, "", owner), TTL + 4)
+    check("a new owner within TTL + 2 s", moved and time.monotonic() - began <= TTL + 2, time.monotonic() - began)
+    c.start(owner)
+    c.wait(3)
+    leader = c.leader()
+    c.kill(leader)
+    time.sleep(1)
+    c.start(leader)
+    check("the killed leader comes back", c.wait(3) == [0, 0, 0])
+    before = len(runs.read_text().splitlines())
+    check("the job goes on", eventually(lambda: len(runs.read_text().splitlines()) >= before + 3, 20))
+    started = runs.read_text().split()
+    check("no scheduled time started twice", len(started) == len(set(started)), started)
+    history = c.json(watcher, "job", "history", "tick", "--max", "200")
+    times = sorted(x["scheduled"] for x in history)
+    seconds = [int(time.mktime(time.strptime(t[:19], "%Y-%m-%dT%H:%M:%S"))) for t in times]
+    coalesced = {t: x["coalesced"] for t, x in zip(seconds, sorted(history, key=lambda x: x["scheduled"]))}
+    gaps = [b for a, b in zip(seconds, seconds[1:]) if b - a - 1 > coalesced.get(b, 0)]
+    check("gaps only as recorded outcomes", not gaps, (gaps, history[:5]))
+    check("job remove", c.run("a", "job", "remove", "tick")[0] == 0)
+
+
+def journals(c):
+    """Appends while nodes are killed and restarted one at a time; every node processes every acknowledged entry, in one order."""
+    total, acknowledged, lock = 400 * SCALE, {}, threading.Lock()
+    numbers = iter(range(total))
+
+    def appender(node):
+        for i in iter(lambda: next(numbers, None), None):
+            for other in [node] + [n for n in "abc" if n != node]:
+                status, out, _ = c.run(other, "journal", "append", "orders", "t", f"m{i}", "--key", f"k{i}")
+                if status == 0:
+                    with lock:
+                        acknowledged[int(out)] = f"m{i}"
+                    break
+
+    threads = [threading.Thread(target=appender, args=(n,)) for n in "abc"]
+    for t in threads:
+        t.start()
+    victims = 0
+    while any(t.is_alive() for t in threads):
+        n = "abc"[victims % 3]
+        victims += 1
+        time.sleep(0.5)
+        c.kill(n)
+        time.sleep(0.3)
+        c.start(n)
+        c.wait(3)
+    check(f"{total} appends under {victims} kills are nearly all acknowledged", len(acknowledged) >= total * 0.97, len(acknowledged))
+    c.start("d")
+    check("a fourth node joins", c.wait(4, "d") == [0])
+    order = {}
+    for n in "abcd":
+        out = ""
+        while True:
+            status, part, err = c.run(n, "journal", "process", "orders", "--max", "1000", "--", "cat")
+            out += part
+            if status != 0 or not part:
+                break
+        import json
+        order[n] = [(x["id"], x["message"]) for x in map(json.loads, out.splitlines())]
+    check("the fourth node processes all from the first", order["d"][:1] == order["a"][:1] and len(order["d"]) >= len(acknowledged))
+    check("one order, ids rising", all(order[n] == order["a"] for n in "bcd") and [x[0] for x in order["a"]] == sorted({x[0] for x in order["a"]}),
+          {n: len(order[n]) for n in order})
+    check("every acknowledged entry is processed on every node", all(set(acknowledged.items()) <= set(order[n]) for n in "abcd"))
+    check("a key appends once", len({x[1] for x in order["a"]}) == len(order["a"]))
+    status, out, err = c.run("d", "leave", seconds=30)
+    check("the fourth node leaves", status == 0 and eventually(lambda: c.nodes["d"].poll() == 0), (out, err))
+
+
+def restarts(c):
+    before = c.json("a", "journal", "count", "orders")
+    c.run("a", "job", "add", "later", "--every", "1h", "--runner", "tick")
+    fence = int(c.run("a", "lock", "exec", "deploy", "--", "sh", "-c", "echo $COTERIE_FENCE")[1])
+    ident = c.json("a", "status")["cluster_id"]
+    stopped = [c.stop(n) for n in "abc"]
+    check("SIGTERM stops each with 0", stopped == [0, 0, 0], stopped)
+    for n in "abc":
+        c.start(n)
+    check("they come back", c.wait(3) == [0, 0, 0])
+    for n in "abc":
+        c.kill(n)
+    c.start("b")
+    c.start("c")
+    check("after kill -9 of all, two are a cluster", c.wait(2) == [0, 0])
+    c.start("a")
+    check("and then three", c.wait(3) == [0, 0, 0])
+    check("the cluster id is the same", c.json("a", "status")["cluster_id"] == ident)
+    check("journal and cursor go on", eventually(lambda: c.json("a", "journal", "count", "orders") == before), (before, c.json("a", "journal", "count", "orders")))
+    check("the job is still there", c.json("b", "job", "show", "later") is not None)
+    again = eventually(lambda: c.run("a", "lock", "exec", "deploy", "--", "sh", "-c", "echo $COTERIE_FENCE")[1])
+    check("fences go on rising", again and int(again) > fence, (fence, again))
+
+
+def minority(c):
+    """Two of three are stopped: the third refuses within its time-out; a stopped holder never believes it still holds."""
+    holder = c.folder / "holder"
+    held = subprocess.Popen(c.command("b", "lock", "exec", "deploy", "--", "sh", "-c", f"while :; do date +%s.%N > {holder}; sleep 0.02; done"), stderr=subprocess.DEVNULL)
+    eventually(holder.exists)
+    pids = [c.nodes[n].pid for n in "ab"]
+    for n in "ab":
+        c.signal(n, signal.SIGSTOP)
+    time.sleep(1.5)
+    began = time.monotonic()
+    status, _, err = c.run("c", "lock", "exec", "other", "--timeout", "3s", "--", "true")
+    check("a lock is refused with no_quorum", status == 104 and time.monotonic() - began < 5, (status, err))
+    began = time.monotonic()
+    status, _, err = c.run("c", "journal", "append", "orders", "t", "x", "--timeout", "3s")
+    check("an append is refused with no_quorum", status == 4 and time.monotonic() - began < 5, (status, err))
+    check("journal count needs no quorum", c.run("c", "journal", "count", "orders")[0] == 0)
+    check("the stopped node's lock exec ends its command", eventually(lambda: held.poll() is not None, TTL + 3))
+    last = float(holder.read_text())
+    for n in "ab":
+        c.signal(n, signal.SIGCONT)
+    check("all recover without a restart", c.wait(3) == [0, 0, 0] and pids == [c.nodes[n].pid for n in "ab"])
+    got = eventually(lambda: c.run("c", "lock", "exec", "deploy", "--", "date", "+%s.%N")[1])
+    check("the lock is free again, after the holder's command had ended", got and float(got) > last, (got, last))
+
+
+def bad_input(c):
+    def refused(what, status, text, *words):
+        done = subprocess.run([COTERIE, *words], capture_output=True, text=True, timeout=30)
+        check(what, done.returncode == status and text in done.stderr and done.stderr.startswith("coterie: "), (done.returncode, done.stderr))
+
+    home = str(c.folder / "x")
+    refused("a wrong flag", 2, "--nonsense", "run", "--nonsense")
+    refused("a data directory in use", 1, "in use", "run", "--name", "x", "--bind", "127.0.0.1:0", "--seeds", c.seeds, "--data", str(c.folder / "a"))
+    refused("a port in use", 1, "in use", "run", "--name", "x", "--bind", f"127.0.0.1:{c.ports['a']}", "--seeds", c.seeds, "--data", home)
+    refused("an address that is not loopback", 1, "--insecure", "run", "--name", "x", "--bind", "192.0.2.1:7400", "--seeds", c.seeds, "--data", home)
+    (c.folder / "file").write_text("x")
+    refused("a data directory that is a file", 1, "file", "run", "--name", "x", "--bind", "127.0.0.1:0", "--seeds", c.seeds, "--data", str(c.folder / "file"))
+    refused("a zone that is not built yet", 2, "only UTC is built yet", "job", "add", "x", "--every", "1s", "--runner", "r", "--zone", "Europe/Berlin")
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for size in (0, 1, 16, 64, 1400, 9000):
+        u.sendto(os.urandom(size), ("127.0.0.1", c.ports["a"]))
+    for junk in (b"GET / HTTP/1.0\r\n\r\n", os.urandom(4096), b"ctre" + b"\xff" * 60):
+        with socket.create_connection(("127.0.0.1", c.ports["a"])) as s:
+            s.sendall(junk)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(c.folder / "a" / "control.sock"))
+        s.sendall(os.urandom(500))
+    check("garbage does no harm", c.run("a", "lock", "exec", "deploy", "--", "true")[0] == 0)
+    c.start("x")
+    done = c.wait(4, "x")
+    other = subprocess.run([COTERIE, "run", "--name", "a", "--bind", "127.0.0.1:0", "--seeds", c.seeds, "--data", str(c.folder / "a2")], capture_output=True, text=True, timeout=60)
+    check("a taken name is refused", done == [0] and other.returncode == 1 and "taken" in other.stderr, (done, other.returncode, other.stderr[-300:]))
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="coterie-faults-") as folder:
+        config = pathlib.Path(folder) / "node.toml"
+        config.write_text(f'[runner.tick]\ncommand = ["sh", "-c", "echo $COTERIE_SCHEDULED >> {folder}/runs"]\n')
+        c = cluster(folder, config=config)
+        try:
+            for part in (forming, exclusion, dead_holder, jobs, journals, restarts, minority, bad_input):
+                print(f"-- {part.__name__}", flush=True)
+                part(c)
+        finally:
+            c.end()
+    finish()
+
+
+main()

@@ -1,0 +1,211 @@
+// Members, status, events, leaving: what a node knows of its cluster. Knows requests and how their answers are shown.
+#include <algorithm>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "commands.hpp"
+#include "output.hpp"
+
+namespace coterie::command {
+
+namespace {
+
+json to_json(const wire::member_info& m) {
+  json tags = json::object();
+  for (const auto& [k, v] : m.tags) tags[k] = v;
+  return {{"name", m.name},
+          {"id", m.id.str()},
+          {"address", m.at.str()},
+          {"state", m.state},
+          {"role", m.role},
+          {"since", m.since == wall_time() ? json(nullptr) : json(rfc3339(m.since))},
+          {"rtt_ms", m.rtt_ms ? json(*m.rtt_ms) : json(nullptr)},
+          {"tags", tags},
+          {"version", m.version},
+          {"leader", m.leader},
+          {"self", m.self},
+          {"log", m.log}};
+}
+
+json to_json(const wire::member_list& l) {
+  json r = json::array();
+  for (const auto& m : l.members) r.push_back(to_json(m));
+  return r;
+}
+
+std::string to_text(const wire::member_list& l) {
+  table t({"NODE", "ID", "ADDRESS", "STATE", "ROLE", "LOG", "RTT", "SINCE", "VERSION", "TAGS"});
+  const auto now = wall_now();
+  for (const auto& m : l.members) {
+    std::string tags;
+    for (const auto& [k, v] : m.tags) tags += fmt::format("{}{}={}", tags.empty() ? "" : " ", k, v);
+    t.add({m.name, m.id.short_str(), m.at.str(), paint(colour_of(m.state), m.state), m.role.empty() ? "-" : m.role,
+           m.log == 0 ? "-" : fmt::format("{}{}", m.log, m.leader ? " *" : ""),
+           m.rtt_ms ? fmt::format("{:.2f} ms", *m.rtt_ms) : "-", m.since == wall_time() ? "-" : human(now - m.since),
+           m.version, tags});
+  }
+  return t.text();
+}
+
+void show(const common& c, const wire::member_list& l) {
+  if (c.as_json)
+    print(to_json(l));
+  else
+    print_text(to_text(l));
+}
+
+/// Until the cluster is formed and so many are alive; also until the node answers at all.
+int wait_for_members(const common& c, std::uint32_t count) {
+  const auto until = in(c.timeout);
+  std::string why = "no node answers";
+  int status = no_node;
+  do {
+    try {
+      auto node = c.connect();
+      for (;;) {
+        const auto left = std::chrono::ceil<ms>(until - std::chrono::steady_clock::now());
+        if (left.count() <= 0) break;
+        const auto call = node.send(wire::wait_members{count}, left);
+        const auto a = node.next(until);
+        if (!a) {
+          node.cancel(call);
+          break;
+        }
+        if (const auto* list = std::get_if<wire::member_list>(&a->what)) {
+          show(c, *list);
+          return ok;
+        }
+        const auto* f = std::get_if<failure>(&a->what);
+        if (f == nullptr || f->code != errc::timeout) raise(f != nullptr ? *f : failure{errc::closed, ""});
+        why = f->message;
+        status = timed_out;
+      }
+      if (status == no_node) {
+        status = timed_out;
+        why = fmt::format("not yet {} members in a formed cluster: see coterie status", count);
+        const auto s = node.ask<wire::status_info>(wire::get_status{}, ms(1'000));
+        if (!s.warnings.empty()) why += fmt::format(" ({})", s.warnings.front());
+      }
+    } catch (const command_error& e) {
+      if (e.exit_status() != no_node && e.exit_status() != timed_out) throw;
+      why = e.what();
+      status = e.exit_status();
+    }
+    std::this_thread::sleep_for(ms(50));
+  } while (std::chrono::steady_clock::now() < until);
+  throw command_error(status, why);
+}
+
+int watch_members(const common& c) {
+  auto node = c.connect();
+  for (std::string shown;;) {
+    const auto l = node.ask<wire::member_list>(wire::get_members{}, c.patience());
+    if (c.as_json) {
+      print_line(to_json(l));
+    } else if (stdout_is_terminal()) {
+      print_text(fmt::format("\x1b[H\x1b[2J{}", to_text(l)));
+    } else {
+      print_text(to_text(l) + "\n");
+    }
+    std::this_thread::sleep_for(ms(1'000));
+  }
+}
+
+std::string text(const wire::event_out& e) {
+  std::string r = fmt::format("{}  {:<18}", clock_of(e.time), e.kind);
+  for (const auto& [k, v] : e.fields)
+    if (!v.empty() && !(k == "id" && v.size() == 32)) r += fmt::format("  {} {}", k, v);
+  return r + "\n";
+}
+
+}  // namespace
+
+int members(const common& c, bool watch, std::optional<std::uint32_t> wait) {
+  if (wait) {
+    const int r = wait_for_members(c, *wait);
+    if (!watch) return r;
+  }
+  if (watch) return watch_members(c);
+  show(c, c.connect().ask<wire::member_list>(wire::get_members{}, c.patience()));
+  return ok;
+}
+
+int show_status(const common& c) {
+  const auto s = c.connect().ask<wire::status_info>(wire::get_status{}, c.patience());
+  if (c.as_json) {
+    print(json{{"cluster", s.cluster},
+               {"cluster_id", s.id ? json(s.id.str()) : json(nullptr)},
+               {"node", s.node},
+               {"node_id", s.self.str()},
+               {"state", s.state},
+               {"ready", s.ready},
+               {"view_id", s.view},
+               {"leader", s.leader.empty() ? json(nullptr) : json(s.leader)},
+               {"term", s.term},
+               {"commit_index", s.commit},
+               {"applied_index", s.applied},
+               {"quorum", s.quorum},
+               {"warnings", s.warnings},
+               {"voters", s.quorum_size},
+               {"voters_in_contact", s.quorum_alive},
+               {"boot", s.boot.value},
+               {"version", s.version},
+               {"counters", s.counters}});
+    return ok;
+  }
+  print_text(fmt::format("node {} ({})  {}{}        cluster {}{}  view {}\n", s.node, s.self.short_str(),
+                         paint(colour_of(s.state), s.state), s.ready ? ", ready" : ", not ready", s.cluster,
+                         s.id ? fmt::format(" ({})", s.id.short_str()) : "", s.view));
+  print_text(fmt::format("leader {}  term {}  commit {}  applied {}  quorum {}{} of {}\n",
+                         s.leader.empty() ? "none" : s.leader, s.term, s.commit, s.applied,
+                         s.quorum ? "" : "lost: ", s.quorum_alive, s.quorum_size));
+  for (const auto& w : s.warnings) print_text(fmt::format("{} {}\n", paint(colour::yellow, "warning:"), w));
+  return ok;
+}
+
+int events(const common& c, std::uint64_t since) {
+  auto node = c.connect();
+  node.send(wire::follow_events{since, true});
+  while (auto a = node.next(deadline::max())) {
+    if (const auto* f = std::get_if<failure>(&a->what)) raise(*f);
+    const auto* e = std::get_if<wire::event_out>(&a->what);
+    if (e == nullptr) continue;
+    if (!c.as_json) {
+      print_text(text(*e));
+      continue;
+    }
+    json j{{"index", e->index}, {"time", rfc3339(e->time)}, {"kind", e->kind}};
+    for (const auto& [k, v] : e->fields) j[k] = v;
+    print_line(j);
+  }
+  return ok;
+}
+
+int leave(const common& c) {
+  auto node = c.connect();
+  const auto s = node.ask<wire::status_info>(wire::get_status{}, c.patience());
+  node.ask(wire::leave_cluster{}, std::max(c.timeout, ms(15'000)), true);
+  if (c.as_json)
+    print(json{{"node", s.node}, {"state", "left"}});
+  else
+    print_text(fmt::format("{} has left the cluster {}\n", s.node, s.cluster));
+  return ok;
+}
+
+/// The socket stands in the node's home, or is linked from there.
+int home(const common& c) {
+  const auto socket = find_node(c.node, c.timeout);
+  client answers(socket);
+  std::error_code ec;
+  const auto real = std::filesystem::canonical(socket, ec);
+  const bool known = !ec && real.filename() == "control.sock";
+  if (!known) throw command_error(failed, "this node keeps its control socket elsewhere: its home is what --data said");
+  if (c.as_json)
+    print(json{{"local", real.parent_path().string()}, {"shared", nullptr}});
+  else
+    print_text(real.parent_path().string() + "\n");
+  return ok;
+}
+
+}  // namespace coterie::command

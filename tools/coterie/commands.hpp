@@ -1,0 +1,99 @@
+// The commands: what each is given, once the words of the user are understood, and its exit status. main.cpp knows the
+// words, each of these one group of commands.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client.hpp"
+
+namespace coterie::command {
+
+/// Options that every command takes.
+struct common {
+  std::string node;  ///< socket, directory, name or address; empty = the only one
+  bool as_json = false;
+  ms timeout{5'000};
+  std::string self;  ///< this executable
+  client connect() const { return client(find_node(node, timeout)); }
+  ms patience() const { return timeout; }
+};
+
+// ---- nodes: run.cpp, dev.cpp
+struct runner_options {
+  std::vector<std::string> command;
+  std::vector<std::pair<std::string, std::string>> environment;
+  std::optional<ms> timeout;
+  ms grace{5'000};
+};
+struct run_options {
+  std::string config, name, bind, advertise, data, cluster = "default", log_level = "info";
+  std::vector<std::string> seeds;
+  std::map<std::string, std::string> tags;
+  ms session_ttl{5'000};
+  bool bootstrap_single = false, rejoin = false, gossip_only = false, insecure = false, demo = false;
+  std::map<std::string, runner_options> runners;
+};
+/// Fills what the file says and the command line (the names in `given`) does not.
+void read_config(run_options&, const std::vector<std::string>& given);
+int run(const common&, const run_options&);
+
+struct dev_options {
+  unsigned nodes = 3;
+  std::string data;
+  bool once = false;
+};
+int dev(const common&, const dev_options&);
+
+// ---- cluster.cpp
+int members(const common&, bool watch, std::optional<std::uint32_t> wait);
+int show_status(const common&);
+int events(const common&, std::uint64_t since);
+int leave(const common&);
+int home(const common&);
+
+// ---- lock.cpp
+int lock_list(const common&, const std::string& name);  ///< with a name: lock show
+struct lock_exec_options {
+  std::string name;
+  std::optional<ms> wait;
+  std::vector<std::string> command;
+};
+int lock_exec(const common&, const lock_exec_options&);
+
+// ---- job.cpp
+struct job_add_options {
+  std::string id, cron, zone = "UTC", every, at, runner, misfire = "fire_once", overlap = "skip";
+  std::vector<std::string> params;
+  bool replace = false, rerun_if_lost = false;
+};
+int job_add(const common&, const job_add_options&);
+int job_list(const common&, const std::string& id);  ///< with an id: job show
+int job_remove(const common&, const std::string& id);
+int job_history(const common&, const std::string& id, std::uint32_t max);
+int job_next(const common&, const std::string& expression, const std::string& zone, unsigned count);
+
+// ---- journal.cpp
+struct journal_process_options {
+  std::string name;
+  std::uint32_t max = 100;
+  bool follow = false;
+  std::vector<std::string> command;
+};
+int journal_append(const common&, const std::string& name, const std::string& type, const std::string& message,
+                   const std::string& key);
+int journal_peek(const common&, const std::string& name, std::uint32_t max);
+int journal_count(const common&, const std::string& name);
+int journal_reset(const common&, const std::string& name);
+int journal_process(const common&, const journal_process_options&);
+
+// ---- talk.cpp
+int cache_list(const common&);
+int cache_invalidate(const common&, const std::string& name, const std::optional<std::string>& key);
+int send_message(const common&, const std::string& channel, const std::string& body);
+int listen_to(const common&, const std::string& channel);
+
+}  // namespace coterie::command
