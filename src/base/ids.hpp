@@ -81,17 +81,26 @@ struct incarnation {
 
 }  // namespace coterie
 
+// Without format specifications on purpose: ids are printed as they are.
 template <class Tag, class Rep>
-struct fmt::formatter<coterie::strong<Tag, Rep>> : fmt::formatter<Rep> {
+struct fmt::formatter<coterie::strong<Tag, Rep>> {
+  template <class P>
+  constexpr auto parse(P& ctx) {
+    return ctx.begin();
+  }
   template <class C>
   auto format(coterie::strong<Tag, Rep> v, C& ctx) const {
-    return fmt::formatter<Rep>::format(v.value, ctx);
+    return fmt::format_to(ctx.out(), "{}", v.value);
   }
 };
 template <class Tag>
-struct fmt::formatter<coterie::id128<Tag>> : fmt::formatter<std::string> {
+struct fmt::formatter<coterie::id128<Tag>> {
+  template <class P>
+  constexpr auto parse(P& ctx) {
+    return ctx.begin();
+  }
   template <class C>
   auto format(coterie::id128<Tag> v, C& ctx) const {
-    return fmt::formatter<std::string>::format(v.short_str(), ctx);
+    return fmt::format_to(ctx.out(), "{}", v.short_str());
   }
 };
