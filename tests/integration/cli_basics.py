@@ -170,6 +170,8 @@ def jobs(c):
 def end(c):
     c.nodes["c"].send_signal(signal.SIGTERM)
     check("SIGTERM stops a node with 0", c.nodes["c"].wait(15) == 0)
+    # Until the loss is noticed an append is sent, and its outcome is then honestly unknown.
+    check("the loss of the quorum is seen", eventually(lambda: not json.loads(run("status", "--json")[1])["quorum"]))
     status, _, errors = run("journal", "append", "orders", "t", "m", "--timeout", "7s")
     check("no quorum", status == 4, f"{status} {errors}")
     check("count needs none", run("journal", "count", "orders")[0] == 0)

@@ -272,6 +272,10 @@ int main(int argc, char** argv) {
       "grants, {} job starts, {} journal entries, {} steps, {:.1f} s\n",
       virtual_seconds / 3600, sum.operations, sum.acknowledged, sum.leaders, sum.crashes, sum.partitions, sum.grants,
       sum.starts, sum.entries, sum.steps, took.count());
+  if (a.bug != raft::options::planted_bug::none) {
+    fmt::print("the planted bug was {}\n", violations > 0 ? "found" : "not found");
+    return violations > 0 ? 0 : 1;
+  }
   fmt::print("{} seeds, {} violations\n", a.seeds, violations);
   return violations == 0 ? 0 : 1;
 }

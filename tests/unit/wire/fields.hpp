@@ -19,6 +19,7 @@
 #include "machine/types.hpp"
 #include "raft/types.hpp"
 #include "swim/types.hpp"
+#include "wire/codec.hpp"
 
 namespace fields {
 
@@ -132,7 +133,10 @@ inline void fill_ids(std::vector<node_id>& ids, rng& r) {
 /// A random value that the encodings can hold: ids of configurations are sorted, and an entry has what its kind allows.
 template <class T>
 void fill(T& v, rng& r) {
-  if constexpr (std::is_same_v<T, raft::configuration>) {
+  if constexpr (std::is_same_v<T, wire::decoded_request>) {
+    fill(v.call, r), fill(v.what, r);
+    if (r.chance(0.6)) v.timeout = std::chrono::milliseconds(r.below(1'000'000));  // never negative, at most a year
+  } else if constexpr (std::is_same_v<T, raft::configuration>) {
     fill_ids(v.voters, r), fill_ids(v.outgoing, r), fill_ids(v.learners, r);
   } else if constexpr (std::is_same_v<T, raft::entry>) {
     fill(v.when, r), fill(v.index, r), fill(v.kind, r);

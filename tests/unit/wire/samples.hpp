@@ -91,7 +91,7 @@ struct request_codec {
   using value = decoded_request;
   static constexpr std::size_t variants = std::variant_size_v<request>;
   static auto& body(value& v) { return v.what; }
-  static bytes encode(const value& v) { return body_of(wire::encode(v.call, v.what)); }
+  static bytes encode(const value& v) { return body_of(wire::encode(v.call, v.what, v.timeout)); }
   static auto decode(byte_view b) { return decode_request(b); }
 };
 struct response_codec {
