@@ -132,6 +132,8 @@ void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list
   for (const auto& w : list) {
     const bool exists = rep->state().session(w.epoch) != nullptr;
     if (exists && !keeper.may_ack(w.epoch)) continue;
+    // A follower may have applied the Open before this leader has: not gone, only not here yet. The node asks again.
+    if (!exists && log_index(w.epoch.value) > rep->core().applied()) continue;
     const wire::keepalive_ack ack{w.epoch, w.id, !exists};
     if (w.from != ctx.self) {
       peers.send(w.from, ack);
