@@ -8,20 +8,11 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 
-COTERIE = os.environ["COTERIE"]
-passed = failed = 0
-
-
-def check(what, good, seen=""):
-    global passed, failed
-    passed, failed = passed + bool(good), failed + (not good)
-    print(("ok     " if good else "FAILED ") + what + ("" if good else f": {seen}"), flush=True)
+from nodes import COTERIE, alive, check, eventually, finish, free_ports
 
 
 def run(*words, node="a", text=None):
@@ -29,32 +20,6 @@ def run(*words, node="a", text=None):
     command = [COTERIE] + (["--node", node] if node else []) + list(words)
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def eventually(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def alive(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 class cluster:
@@ -193,9 +158,8 @@ def main():
             end(c)
         finally:
             c.end()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

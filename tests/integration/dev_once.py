@@ -9,25 +9,10 @@ import pathlib
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 
-COTERIE = os.environ["COTERIE"]
-passed = failed = 0
-
-
-def check(what, good, seen=""):
-    global passed, failed
-    passed, failed = passed + bool(good), failed + (not good)
-    print(("ok     " if good else "FAILED ") + what + ("" if good else f": {seen}"), flush=True)
-
-
-def alive(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+from nodes import COTERIE, alive, check, finish
 
 
 def all_end(pids, seconds=3):
@@ -101,9 +86,8 @@ def main():
         once(folder)
         survives(folder)
         killed(folder)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
