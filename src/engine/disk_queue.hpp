@@ -38,6 +38,7 @@ class disk_queue {
  public:
   explicit disk_queue(context& c) : ctx_(c) {}
   void write(disk::batch what, bool sync, write_waiter who) {
+    if (ctx_.opt->bug == planted_bug::lost_fsync) sync = false;
     ctx_.emit(coterie::engine::write{enqueue(std::move(who)), sync, std::move(what)});
   }
   void install_chunk(std::vector<disk::item> items, write_waiter who) {

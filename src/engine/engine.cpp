@@ -26,6 +26,7 @@ options completed(options o) {
   o.genesis.seeds = o.seeds;
   o.genesis.advertise = o.advertise;
   o.genesis.bootstrap_single = o.bootstrap_single;
+  o.raft.bug = o.swim.bug = o.limits.bug = o.bug;
   return o;
 }
 

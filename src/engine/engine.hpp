@@ -37,6 +37,7 @@ struct options {
   swim::options swim;
   swim::genesis_options genesis;  ///< cluster, name, seeds, advertise are filled from the above
   machine::limits limits;
+  planted_bug bug = planted_bug::none;  ///< of every part; never set outside tests
 };
 
 class engine {

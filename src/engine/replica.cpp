@@ -1,5 +1,7 @@
 #include "engine/replica.hpp"
 
+#include <algorithm>
+
 #include "base/assert.hpp"
 #include "engine/recovery.hpp"
 #include "wire/codec.hpp"
@@ -73,7 +75,7 @@ bool replica::settle() {
   role_changed_ |= r.role_changed;
   for (const auto& m : r.send_now) send(m);
   perform(std::move(r.persist), std::move(r.send_after_persist));
-  if (!r.committed.empty()) apply(r.committed);
+  if (!r.committed.empty()) apply(std::move(r.committed));
   for (const auto& s : r.reads) read_states_.push_back(s);
   return true;
 }
@@ -106,7 +108,9 @@ void replica::perform(raft::persist_request p, std::vector<raft::message> then_s
   disk_.write(std::move(b), true, raft_persist{p.sequence, std::move(then_send)});
 }
 
-void replica::apply(const std::vector<raft::entry>& entries) {
+void replica::apply(std::vector<raft::entry> entries) {
+  const auto last = entries.back().index;
+  if (ctx_.opt->bug == planted_bug::unordered_apply) std::reverse(entries.begin(), entries.end());
   for (const auto& e : entries) {
     applied_entry a{e.index, e.when, {}, {}, false};
     if (e.kind == raft::entry_kind::configuration) {
@@ -125,7 +129,7 @@ void replica::apply(const std::vector<raft::entry>& entries) {
       applied_.push_back(std::move(a));
     }
   }
-  core_.on_applied(entries.back().index);
+  core_.on_applied(last);
   flush_state();
   compact_if_long();
 }

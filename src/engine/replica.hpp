@@ -81,7 +81,7 @@ class replica {
 
   void perform(raft::persist_request, std::vector<raft::message> then_send);
   void send(const raft::message&);
-  void apply(const std::vector<raft::entry>&);
+  void apply(std::vector<raft::entry>);
   void flush_state();
   void compact_if_long();
   void start_transfer(node_id, const raft::snapshot_meta&);

@@ -119,7 +119,7 @@ bool session::on_ack(session_epoch e, std::uint64_t id, bool ended) {
   }
   const auto it = sent_.find(id);
   if (it == sent_.end()) return false;
-  const auto sent = it->second;
+  const auto sent = ctx_.opt->bug == planted_bug::stale_lease ? ctx_.now : it->second;
   sent_.erase(sent_.begin(), std::next(it));
   const auto validity = scaled(ttl(), 1.0 - ctx_.opt->clock_rate_error) - ctx_.opt->lease_margin;
   if (sent.steady + validity <= until_steady_) return false;

@@ -5,10 +5,14 @@
 #include <chrono>
 #include <cstddef>
 
+#include "base/planted_bug.hpp"
+
 namespace coterie::machine {
 
 struct limits {
   using milliseconds = std::chrono::milliseconds;
+
+  planted_bug bug = planted_bug::none;
 
   std::size_t members = 4'096;  ///< living ones; as many removed ones are remembered, the oldest are forgotten first
   std::size_t sessions = 16'384;

@@ -8,7 +8,8 @@
 namespace coterie::machine {
 
 void lock_table::grant(turn& t, lock_record& l, session_epoch session, request_seq request, const std::string& label) {
-  l.holder = lock_holder{session, request, grant_id(t.index.value), label, t.stamp};
+  const bool reused = t.max.bug == planted_bug::reused_token && l.holder;
+  l.holder = lock_holder{session, request, reused ? l.holder->grant : grant_id(t.index.value), label, t.stamp};
   t.happened.emplace_back(lock_granted{l.name, *l.holder});
 }
 

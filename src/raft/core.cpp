@@ -217,7 +217,7 @@ bool core::hard_durable() const { return hard_ == handed_hard_ && hard_sequence_
 void core::set_hard_state(hard_state h) {
   COTERIE_ASSERT(h.current >= hard_.current);
   COTERIE_ASSERT(h.current > hard_.current || !hard_.vote || h.vote == hard_.vote ||
-                 options_.bug == options::planted_bug::double_vote);
+                 options_.bug == planted_bug::double_vote);
   changed_ = changed_ || h.current != hard_.current;
   hard_ = h;
 }

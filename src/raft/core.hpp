@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/counters.hpp"
+#include "base/planted_bug.hpp"
 #include "base/random.hpp"
 #include "base/result.hpp"
 #include "base/time.hpp"
@@ -42,8 +43,6 @@ struct options {
   /// (hraft#503).
   duration stall_timeout = 1200ms;
   duration snapshot_ack_timeout = 10s;  ///< from the end of a snapshot transfer to the follower's answer
-  /// Planted bugs for testing the simulator itself (testing.md section 3). Never set outside tests.
-  enum class planted_bug : std::uint8_t { none, double_vote, early_ack, skip_read_confirmation, commit_old_term };
   planted_bug bug = planted_bug::none;
 };
 

@@ -131,7 +131,7 @@ void core::on_vote_request(const message& m, const vote_request& v) {
     send_now_.push_back({self_, m.from, granted ? m.when : hard_.current, vote_response{true, granted}});
     return;
   }
-  const bool free = (!hard_.vote && !leader_) || options_.bug == options::planted_bug::double_vote;
+  const bool free = (!hard_.vote && !leader_) || options_.bug == planted_bug::double_vote;
   const bool granted = current && (hard_.vote == m.from || free);
   if (granted) {
     if (role_ == role::pre_candidate) become_follower(hard_.current, {});

@@ -69,7 +69,7 @@ void core::confirm_reads() {
     const auto it = progress_.find(id);
     return it == progress_.end() ? 0 : it->second.round;
   });
-  if (options_.bug == options::planted_bug::skip_read_confirmation) confirmed = round_;
+  if (options_.bug == planted_bug::skip_read_confirmation) confirmed = round_;
   while (!rounds_.empty() && rounds_.front().round <= confirmed) {
     const auto done = std::move(rounds_.front());
     rounds_.pop_front();

@@ -136,7 +136,7 @@ void core::maybe_commit() {
   });
   if (replicated <= commit_) return;
   const bool own = log_.term_at(replicated) == hard_.current;
-  if (!own && options_.bug != options::planted_bug::commit_old_term) return;
+  if (!own && options_.bug != planted_bug::commit_old_term) return;
   advance_commit(replicated);
   moved_at_ = now_;
   after_commit();
@@ -203,7 +203,7 @@ bool core::append_entries(const append_request& a, std::size_t skip) {
 /// a slow disk does not look like a dead node (etcd#7617); a leader without commits is another matter (stalled).
 void core::acknowledge(const append_request& a, node_id leader, log_index verified) {
   append_response answer{true, verified, {}, {}, a.round};
-  if (options_.bug == options::planted_bug::early_ack) return send_now(leader, answer);
+  if (options_.bug == planted_bug::early_ack) return send_now(leader, answer);
   if (!a.entries.empty() || !hard_durable()) {
     // One answer for all appends of a turn: the latest says everything that the earlier ones do.
     auto* before = send_after_persist_.empty() || send_after_persist_.back().to != leader

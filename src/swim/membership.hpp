@@ -12,6 +12,7 @@
 
 #include "base/counters.hpp"
 #include "base/log.hpp"
+#include "base/planted_bug.hpp"
 #include "base/random.hpp"
 #include "base/result.hpp"
 #include "swim/dissemination.hpp"
@@ -26,6 +27,7 @@ namespace coterie::swim {
 
 struct options {
   std::string cluster = "default";
+  planted_bug bug = planted_bug::none;
   std::size_t small_cluster = 7;  ///< up to this size every pair probes each `small_period` (membership.md 1)
   duration small_period = 250ms;
   duration period = 1s;               ///< one direct probe per period above small_cluster

@@ -50,6 +50,7 @@ bool membership::hear(const statement& said, const heard& h, const times& now) {
     hear_of_unknown(s, h, now);
   } else if (s.inc < r->m.inc) {
     counters_.add("stale_statements");
+    if (options_.bug == planted_bug::missing_incarnation_check) turn(*r, s, now, "an old statement", h.quiet);
   } else if (s.inc == r->m.inc) {
     hear_same_incarnation(*r, s, h, now);
   } else if (s.inc.epoch.value - r->m.inc.epoch.value > absurd_jump ||

@@ -18,7 +18,7 @@ using namespace coterie::sim;
 struct arguments {
   std::uint64_t seeds = 200, first = 1;
   bool trace = false, once = false, quiet = false;
-  raft::options::planted_bug bug = raft::options::planted_bug::none;
+  planted_bug bug = planted_bug::none;
 };
 
 struct outcome {
@@ -33,7 +33,7 @@ world_options draw(rng& r, const arguments& a) {
   o.nodes = r.below(10) < 6 ? 3 : r.below(2) ? 5 : 4;
   o.datagram_loss = r.chance(0.3) ? 0.1 : 0.01;
   o.trace = a.trace;
-  o.engine.raft.bug = a.bug;
+  o.engine.bug = a.bug;
   // Tiny limits, so that compaction, snapshots and full windows happen often.
   if (r.chance(0.5)) {
     o.engine.compact_after_entries = 50 + r.below(200);
@@ -227,7 +227,7 @@ int main(int argc, char** argv) {
       a.seeds = 1;
       ++i;
     } else if (o == "--bug") {
-      using bug = raft::options::planted_bug;
+      using bug = planted_bug;
       const std::string_view name = next;
       a.bug = name == "double_vote"              ? bug::double_vote
               : name == "early_ack"              ? bug::early_ack
@@ -264,7 +264,7 @@ int main(int argc, char** argv) {
     ++violations;
     fmt::print("seed {} failed (replay: sim --seed {} --trace)\n", s, s);
     for (const auto& v : o.violations) fmt::print("  {}\n", v);
-    if (a.bug != raft::options::planted_bug::none) break;  // found
+    if (a.bug != planted_bug::none) break;  // found
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
   fmt::print(
@@ -272,7 +272,7 @@ int main(int argc, char** argv) {
       "grants, {} job starts, {} journal entries, {} steps, {:.1f} s\n",
       virtual_seconds / 3600, sum.operations, sum.acknowledged, sum.leaders, sum.crashes, sum.partitions, sum.grants,
       sum.starts, sum.entries, sum.steps, took.count());
-  if (a.bug != raft::options::planted_bug::none) {
+  if (a.bug != planted_bug::none) {
     fmt::print("the planted bug was {}\n", violations > 0 ? "found" : "not found");
     return violations > 0 ? 0 : 1;
   }

@@ -10,7 +10,7 @@ using namespace coterie::raft::test;
 namespace {
 
 constexpr instant start{1s};
-using bug = options::planted_bug;
+using bug = planted_bug;
 
 options with(bug b) {
   options o;
