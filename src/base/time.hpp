@@ -35,7 +35,7 @@ using wall_time = std::chrono::sys_time<std::chrono::milliseconds>;  ///< UTC
 
 inline constexpr instant never = instant::max();
 
-/// What the clocks said when the turn began (consensus.md 2, S5).
+/// What the clocks said when the turn began (docs/consensus.md 2, S5).
 struct times {
   instant steady;
   boot_instant boot;

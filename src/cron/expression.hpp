@@ -1,5 +1,5 @@
-// A cron expression in Quartz's grammar and the instants it means in a zone (services.md 2, rows "Cron grammar", "DST
-// gap", "DST overlap"). Pure: reads no clock and no database; the zone's rules are an argument.
+// A cron expression in Quartz's grammar and the instants it means in a zone (docs/jobs.md, Schedules). Times that a
+// zone skips or repeats follow dst_policy. Pure: reads no clock and no database; the zone's rules are an argument.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The grammar of cron expressions (services.md 2, "Cron grammar"): text to fields, or a failure that points at the
+// The grammar of cron expressions (docs/jobs.md, Schedules): text to fields, or a failure that points at the
 // part. Knows nothing of calendars.
 #include <algorithm>
 #include <optional>

@@ -1,5 +1,5 @@
 // What goes to all live nodes without the log: cache invalidations, which are numbered so that a lost one is found and
-// repaired, and messages, which are not (services.md: Missed invalidation, Messages).
+// repaired, and messages, which are not (docs/caches.md, docs/messages.md).
 #pragma once
 
 #include <deque>

@@ -173,7 +173,7 @@ bool engine::state::settle_genesis() {
   return !actions.empty();
 }
 
-// The cluster id and the genesis record are durable: from here on there is a log (membership.md 2, steps 6 and 7).
+// The cluster id and the genesis record are durable: from here on there is a log (docs/membership.md 2, steps 6 and 7).
 void engine::state::form() {
   if (rep) return;
   const auto& a = genesis->state();
@@ -334,7 +334,7 @@ void engine::state::on_forward(node_id from, const wire::forward& f) {
     }
     const bool data = std::holds_alternative<machine::journal_append>(c->body) ||
                       std::holds_alternative<machine::schedule_job>(c->body);
-    // Expire is the proposer's own and is never forwarded (consensus.md 1.9).
+    // Expire is the proposer's own and is never forwarded (docs/consensus.md 1.9).
     if (std::holds_alternative<machine::expire_session>(c->body)) {
       ctx.stats.add("forward.expire_refused");
     } else if (data && low_disk) {

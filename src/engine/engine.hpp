@@ -1,5 +1,5 @@
 // One node, composed: gossip, genesis, consensus, the replicated machine and the node-local services, as one
-// deterministic function of its events. Knows no socket, file, thread or clock (design.md 1).
+// deterministic function of its events. Knows no socket, file, thread or clock (docs/architecture.md).
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct options {
   swim::tag_map tags;
   std::chrono::milliseconds session_ttl{5'000};  ///< 1-120 s
   duration call_timeout = 5s;                    ///< of calls that name no time-out themselves
-  double clock_rate_error = 0.01;                ///< rho, the assumed bound (consensus.md 1.9)
+  double clock_rate_error = 0.01;                ///< rho, the assumed bound (docs/consensus.md 1.9)
   duration lease_margin = 100ms;
   std::size_t max_calls = 65'536, max_inflight_requests = 4'096;
   std::size_t compact_after_entries = 100'000, compact_after_bytes = 64u << 20, keep_entries = 10'000;

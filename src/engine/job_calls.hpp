@@ -1,6 +1,6 @@
 // Jobs as this node sees them: which runners are here, which claims name our session and have to be started, what the
-// runs came to. A run starts only while our lease is valid, and only under the epoch that its claim names (services.md,
-// "Once per scheduled time").
+// runs came to. A run starts only while our lease is valid, and only under the epoch that its claim names
+// (docs/jobs.md). That a scheduled time runs at most once rests on it.
 #pragma once
 
 #include <map>

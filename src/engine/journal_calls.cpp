@@ -153,7 +153,7 @@ void journal_calls::end(call_id id, const wire::end_process& e, replica& rep) {
   }
   const auto p = std::find_if(t.batch.begin(), t.batch.end(), [&](const auto& x) { return x.id == e.cursor; });
   if (p == t.batch.end()) {
-    // Nothing moves, and the batch is over (services.md: an id outside the batch is an error).
+    // An id outside the batch is an error: nothing moves, and the batch is over (docs/journals.md).
     ctx_.reply(t.call, wire::done{});
     ctx_.refuse(id, errc::bad_argument,
                 fmt::format("{} is not an id of this batch ({} to {}): nothing was moved", e.cursor, t.batch.front().id,

@@ -1,5 +1,5 @@
 // Journals as this node reads them: its cursor for each, one `process` at a time, reads from the disk. Cursors are
-// local and durable; they are synced before `process` is answered (services.md, Journal cursor).
+// local and durable; they are synced before `process` is answered (docs/journals.md, "At least once per node").
 #pragma once
 
 #include <deque>

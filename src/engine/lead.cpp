@@ -126,7 +126,7 @@ void engine::state::on_reads() {
   check_barriers();
 }
 
-// The round is confirmed: rules (a) and (b) of consensus.md 1.9 are looked at now, when the acks leave.
+// The round is confirmed: rules (a) and (b) of docs/consensus.md 1.9 are looked at now, when the acks leave.
 void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list) {
   if (!rep->leading() || !keeper.leading()) return;
   for (const auto& w : list) {
@@ -207,7 +207,7 @@ void engine::state::lead() {
 
 // The Raft configuration follows the registry: new members become learners, those gone are taken out, a voter that left
 // is replaced by a learner that has caught up, in one joint change. Which node should be a voter for other reasons is a
-// later matter (consensus.md 1.4).
+// later matter (docs/consensus.md 1.4).
 void engine::state::reconcile_configuration() {
   auto& c = rep->core();
   if (!c.conf_committed() || c.conf().joint()) return;

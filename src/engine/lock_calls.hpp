@@ -1,5 +1,5 @@
 // Locks as this node's callers see them: every call is an owner of its own, waits in the replicated queue, and holds as
-// long as the session's local validity lasts (services.md, Lock rows; consensus.md 2 with T_idle = 0). A hold is bound
+// long as the session's local validity lasts (docs/locks.md, docs/consensus.md 2). A hold is bound
 // to the epoch it was granted under.
 #pragma once
 

@@ -41,7 +41,8 @@ struct recovered_state {
   std::map<std::string, cursor, std::less<>> cursors;
 };
 
-/// What every founder starts from: the genesis record as log entry 1 with a constant term (membership.md 2, step 6).
+/// What every founder starts from: the genesis record as log entry 1 with a constant term (docs/membership.md 2, step
+/// 6).
 raft::snapshot_meta founder_base(const swim::genesis_record&);
 std::vector<machine::member_record> founder_members(const swim::genesis_record&);
 

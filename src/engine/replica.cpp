@@ -135,7 +135,7 @@ void replica::apply(std::vector<raft::entry> entries) {
 }
 
 // Unsynced, but behind the log's entries in the same journal of the disk: applied never exceeds the durable log
-// (consensus.md 1.6).
+// (docs/consensus.md 1.6).
 void replica::flush_state() {
   disk::batch b;
   for (auto& w : machine_.take_writes()) {

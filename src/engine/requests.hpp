@@ -1,4 +1,4 @@
-// Exactly-once requests of this node (consensus.md 1.9): each command gets (session, seq), goes to the leader, is
+// Exactly-once requests of this node (docs/consensus.md 1.9): each command gets (session, seq), goes to the leader, is
 // repeated until its entry is applied here, and is executed once. A caller that stops waiting is told what is certain:
 // no_quorum or timeout when nothing left this node, indeterminate when it did; the command itself is then carried on in
 // the background, so that the acknowledgement can move.

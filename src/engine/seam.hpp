@@ -1,6 +1,6 @@
 // The seam between the engine and whoever drives it: everything that can happen to a node (event) and everything it may
 // want done (action), as data. src/runtime performs actions on real sockets and disks, tests/sim in a virtual world
-// (design.md 1).
+// (docs/architecture.md).
 #pragma once
 
 #include <cstdint>

@@ -92,8 +92,8 @@ void session::on_opened(const machine::session_record& s) {
   if (s.node != ctx_.self || epoch_ == s.epoch) return;
   if (s.boot != ctx_.boot || s.nonce != nonce_ || !nonce_) {
     // An Open that was given up: nobody ever used that epoch. A session of an earlier life is left to expire, because
-    // clients that outlived that life may still keep the deadline they were told (consensus.md 1.9: opening a new epoch
-    // never ends an older one).
+    // clients that outlived that life may still keep the deadline they were told (docs/consensus.md 1.9: opening a new
+    // epoch never ends an older one).
     if (s.boot == ctx_.boot && std::find(closing_.begin(), closing_.end(), s.epoch) == closing_.end())
       closing_.push_back(s.epoch);
     return;

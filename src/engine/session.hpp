@@ -1,6 +1,6 @@
-// This node's own session: opens it, renews it, and knows until when it may be believed (consensus.md 1.9 and 2, S4 and
-// S5). Strict: once the local validity has ended the epoch is never used again, a new one is opened, so a lost hold
-// can't come back to life.
+// This node's own session: opens it, renews it, and knows until when it may be believed (docs/consensus.md 1.9 and 2,
+// S4 and S5). Strict: once the local validity has ended the epoch is never used again, a new one is opened, so a lost
+// hold can't come back to life.
 #pragma once
 
 #include <map>

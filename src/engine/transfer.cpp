@@ -1,5 +1,5 @@
 // Snapshots on their way: the leader streams a frozen view of its state in key ranges, the follower collects the chunks
-// beside its present state and switches atomically (consensus.md 1.7). A follower acknowledges a chunk when it is
+// beside its present state and switches atomically (docs/consensus.md 1.7). A follower acknowledges a chunk when it is
 // written; a cut resumes with a new transfer.
 #include <algorithm>
 

@@ -49,7 +49,7 @@ class cache_contents {
   /// The entry, or what `load` gives (called without any lock held). One load for each key at a time: others that ask
   /// wait for it and get its value or its exception.
   ///
-  /// Stale load race (services.md 2): an invalidation between a load's beginning and its end takes the load out of the
+  /// No stale load (docs/caches.md): an invalidation between a load's beginning and its end takes the load out of the
   /// table. Its value then goes to those who waited for it already, and is not kept; whoever asks after the
   /// invalidation begins a new load. So the counter of the paper is the load itself: it is current exactly while it is
   /// in the table.

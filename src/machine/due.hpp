@@ -1,5 +1,5 @@
-// What a job owes at a moment: scheduled times and the misfire policy turned into fires (services.md 2, rows "Misfire",
-// "Interval jobs", "No runner"). Pure arithmetic on one record; for leaders only: apply never calls it.
+// What a job owes at a moment: scheduled times and the misfire policy turned into fires (docs/jobs.md, "Missed times").
+// Pure arithmetic on one record; for leaders only: apply never calls it.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What a leader should propose by the state and the time (services.md 2, rows "Owner", "Misfire", "Journal age bound").
+// What a leader should propose by the state and the time (docs/jobs.md, docs/journals.md): owners, fires, trims.
 // Changes nothing; the entries decide again when they are applied.
 #include <algorithm>
 #include <set>

@@ -101,7 +101,7 @@ answer job_table::schedule(turn& t, const schedule_job& c, const registry& who) 
   return done(1, 1);
 }
 
-// Whether c.due leaves nothing of the old version at or before the stamp (services.md 2, row "Re-scheduling").
+// Whether c.due leaves nothing of the old version at or before the stamp (docs/jobs.md, "Replacing").
 bool job_table::settles(const job_record& job, const schedule_job& c, const turn& t, const registry& who) const {
   auto next = job.next;
   for (const auto& f : c.due) {
@@ -188,7 +188,7 @@ answer job_table::fire(turn& t, const fire_job& f, const registry& who) {
   return start(t, it, f, who);
 }
 
-// Claims the fire or records it; overlap is decided here, in the entry of the claim (services.md 2, row "Overlap").
+// Claims the fire or records it; overlap is decided here, in the entry of the claim (docs/jobs.md, "Overlap").
 answer job_table::start(turn& t, map::iterator it, const fire_job& f, const registry& who) {
   job_run_record run;
   run.job = f.id;

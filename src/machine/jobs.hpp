@@ -1,4 +1,4 @@
-// Job records: versions, owners, claims, outcomes, histories (services.md 2, scheduler rows). Each (job, version,
+// Job records: versions, owners, claims, outcomes, histories (docs/jobs.md). Each (job, version,
 // scheduled time, attempt) is claimed at most once. Computes no times: the leader's entries carry them.
 #pragma once
 

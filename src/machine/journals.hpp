@@ -1,6 +1,6 @@
 // Journals: what apply must know of them (bounds, counts, ages, idempotency keys). Entries themselves go out as writes
-// and are not kept. Ids come from one counter of the whole state (services.md 2, rows "Journal order and visibility",
-// "Journal age bound").
+// and are not kept. Ids come from one counter of the whole state (docs/journals.md, "One order"); removal is by
+// age alone.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Lock records and their queues (consensus.md 2, steps 2, 4, 5, 6 with T_idle = 0: a grant is given back at release).
+// Lock records and their queues (docs/consensus.md 2); a grant is given back at release, none is cached.
 // FIFO; a grant's id is the index of the entry that granted it, so fences of one name strictly rise. Knows nothing of
 // leases or of waiting.
 #pragma once

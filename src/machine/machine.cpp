@@ -48,8 +48,8 @@ void machine::raise_stamp(wall_time stamp) {
   globals_changed_ = true;
 }
 
-// Exactly once (consensus.md 1.9): seq <= acked or used is never executed. A request beyond the client's window can't
-// be remembered, so it is not executed and answered `indeterminate`, which stays true if a delayed duplicate is
+// Exactly once (docs/consensus.md 1.9): seq <= acked or used is never executed. A request beyond the client's window
+// can't be remembered, so it is not executed and answered `indeterminate`, which stays true if a delayed duplicate is
 // executed later.
 applied machine::apply(log_index index, term when, const command& c) {
   applied out;
@@ -140,7 +140,7 @@ answer machine::open(turn& t, const open_session& c) {
   return result;
 }
 
-// Void unless it stands in an entry of the very term whose leader timed the session out (consensus.md 1.9).
+// Void unless it stands in an entry of the very term whose leader timed the session out (docs/consensus.md 1.9).
 answer machine::expire(turn& t, const expire_session& c) {
   if (registry_.session(c.epoch) == nullptr) return refuse(errc::not_found, "the session has ended already");
   if (c.proposer != t.when) return refuse(errc::not_owner, "the leader that timed the session out leads no more");

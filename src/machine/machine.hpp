@@ -1,7 +1,7 @@
-// The replicated state machine of the meta group: registry, sessions, locks, jobs, journals (services.md,
-// consensus.md 1.9 and 2). Deterministic: the same commands at the same indexes give the same state, answers and writes
-// on every node. Reads no clock, no zone rules, no disk. What it decides from is in memory and bounded by `limits`;
-// what it only stores (journal entries, histories) goes out as writes.
+// The replicated state machine of the meta group: registry, sessions, locks, jobs, journals (docs/consensus.md
+// 1.9 and 2, and the pages of the services). Deterministic: the same commands at the same indexes give the same state,
+// answers and writes on every node. Reads no clock, no zone rules, no disk. What it decides from is in memory and
+// bounded by `limits`; what it only stores (journal entries, histories) goes out as writes.
 #pragma once
 
 #include <cstdint>

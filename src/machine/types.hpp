@@ -20,7 +20,7 @@ namespace coterie::machine {
 
 using milliseconds = std::chrono::milliseconds;
 
-/// Fence of a grant or of a job claim: log index of the granting entry * 2^20 + sequence (consensus.md 2).
+/// Fence of a grant or of a job claim: log index of the granting entry * 2^20 + sequence (docs/consensus.md 2).
 constexpr std::uint64_t fence_of(log_index granted, std::uint64_t seq = 0) { return granted.value << 20 | seq; }
 
 // ---- commands
@@ -37,7 +37,7 @@ struct remove_member {
   bool by_itself = false;
 };  ///< left (by_itself) or removed by an operator; the id never returns
 
-// Sessions (consensus.md 1.9).
+// Sessions (docs/consensus.md 1.9).
 struct open_session {
   node_id node;
   boot_epoch boot;

@@ -199,7 +199,7 @@ void core::hand_out_persist(persist_request& p) {
   p.sequence = sequence_;
 }
 
-/// Committed and durable here: an applied entry can always be recovered (consensus.md 1.6).
+/// Committed and durable here: an applied entry can always be recovered (docs/consensus.md 1.6).
 void core::hand_out_committed(std::vector<entry>& out) {
   const auto upto = std::min(commit_, log_.durable());
   std::size_t bytes = 0;

@@ -28,7 +28,7 @@
 namespace coterie::raft {
 
 struct options {
-  duration heartbeat = 50ms;  ///< consensus.md 1.5
+  duration heartbeat = 50ms;  ///< docs/consensus.md 1.5
   duration election_timeout_min = 300ms;
   duration election_timeout_max = 600ms;
   std::size_t max_append_bytes = 1 << 20;  ///< payload bytes of one append_request
@@ -112,7 +112,7 @@ class core {
   void on_persisted(std::uint64_t sequence, instant now);
   void on_applied(log_index);
   /// The link to this peer broke: stop pipelining to it (probe), and when it is the leader's own process that refused
-  /// or reset, `crashed` starts prevotes at once (consensus.md 1.5).
+  /// or reset, `crashed` starts prevotes at once (docs/consensus.md 1.5).
   void on_unreachable(node_id, bool crashed, instant now);
   /// Outcome of a snapshot transfer to a follower that send_now asked for. On success the follower's append_response
   /// follows too.

@@ -44,7 +44,7 @@ void core::add_leader_read(read r) {
 
 /// A follower in this term that asks after its read began confirms the term itself. Where it and the leader are a
 /// quorum (two or three voters), a leader of a larger term that was elected before the read began would have needed the
-/// vote of one of them, and both were still here afterwards: no round is needed (consensus.md 1.8).
+/// vote of one of them, and both were still here afterwards: no round is needed (docs/consensus.md 1.8).
 void core::on_read_request(const message& m, const read_request& r) {
   if (role_ != role::leader) return send_now(m.from, read_response{r.id, {}, false});
   heard(m.from);
@@ -80,7 +80,7 @@ void core::confirm_reads() {
 
 // ---- follower -------------------------------------------------------------------------------------------------------
 
-/// Reads are merged only into a request that starts after they came (consensus.md 1.8).
+/// Reads are merged only into a request that starts after they came (docs/consensus.md 1.8).
 void core::forward_reads() {
   if (waiting_reads_.empty() || attempts_.size() >= options_.max_read_rounds) return;
   read_attempt a{rng_.next(), now_ + options_.election_timeout_max, {}};

@@ -1,5 +1,5 @@
-// Caches behind the public API: this process's contents, tied to the invalidations of the cluster (services.md 2, Stale
-// load race, Remote visibility, Missed invalidation). Types are the headers' business.
+// Caches behind the public API: this process's contents, tied to the invalidations of the cluster (docs/caches.md).
+// Types are the headers' business.
 #include <atomic>
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// The clocks of a node, read once a turn (consensus.md 2, S5).
+// The clocks of a node, read once a turn (docs/consensus.md 2, S5).
 #include <chrono>
 #include <ctime>
 

@@ -28,8 +28,8 @@ struct driver_options {
   std::function<void(const log_line&)> log;  ///< any thread, one call at a time; may be empty
 };
 
-/// The local validity of this node's session as any thread may read it (consensus.md 2: the page). A hold is bound to
-/// its epoch.
+/// The local validity of this node's session as any thread may read it (docs/consensus.md 2: the page). A hold is bound
+/// to its epoch.
 class lease_page {
  public:
   /// Set by the loop only.

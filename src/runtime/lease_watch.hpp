@@ -1,5 +1,5 @@
 // Ends what depends on the node's lease at the moment when its local validity ends, on a thread of its own, so that
-// neither a busy loop nor a slow callback can delay it (services.md 2, Lock loss). Knows epochs and what to call,
+// neither a busy loop nor a slow callback can delay it (docs/locks.md). Knows epochs and what to call,
 // nothing of locks.
 #pragma once
 

@@ -53,7 +53,8 @@ result<engine::prepared> prepare(const disk::image& image, bool rejoin) {
   return engine::recover(image, random_word(), random_word(), rejoin);
 }
 
-/// Writes that were durable are gone, or may be: such a node must not vote under its old identity (consensus.md 1.6).
+/// Writes that were durable are gone, or may be: such a node must not vote under its old identity
+/// (docs/consensus.md 1.6).
 std::optional<std::string> lost_writes(const coterie::store& s, const engine::prepared& p) {
   if (const auto damage = s.damage()) return *damage;
   const auto end = end_of(p.state.log);

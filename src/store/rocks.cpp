@@ -17,7 +17,7 @@ const char* const family_names[] = {"meta", "log", "state", "local", "default"};
 constexpr std::size_t small_buffer = 4 << 20;  // of spaces that hold little
 
 /// Tells the latch about errors of flushes and compactions, and keeps RocksDB from "recovering" after an error: a sync
-/// that succeeds after one that failed proves nothing (consensus.md 3, crdb#37102).
+/// that succeeds after one that failed proves nothing (docs/consensus.md 1.6, cockroach#37102).
 class error_listener final : public rocksdb::EventListener {
  public:
   explicit error_listener(std::shared_ptr<failure_latch> latch) : latch_(std::move(latch)) {}
@@ -34,7 +34,7 @@ rocksdb::DBOptions db_options(const store::options& o, std::shared_ptr<failure_l
   rocksdb::DBOptions r;
   r.create_if_missing = true;
   r.create_missing_column_families = true;
-  // consensus.md 1.6
+  // docs/consensus.md 1.6
   r.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   r.recycle_log_file_num = 0;
   r.track_and_verify_wals_in_manifest = true;

@@ -19,7 +19,7 @@
 namespace coterie {
 
 /// Used by one thread at a time. Calls block for as long as the disk takes. The first error of the disk is final: from
-/// then on every call fails with errc::closed and does not reach the disk (consensus.md 1.6).
+/// then on every call fails with errc::closed and does not reach the disk (docs/consensus.md 1.6).
 class store {
  public:
   /// Limits of memory, files and space; sizes in bytes.

@@ -1,5 +1,5 @@
-// The synced mark (consensus.md 1.6): a number kept outside RocksDB that tells, after a crash, how far the log must
-// reach. RocksDB may open clean with a lost tail; the mark can't be lost with it. Knows files; knows nothing of
+// The synced mark (docs/consensus.md 1.6): a number kept outside RocksDB that tells, after a crash, how far the log
+// must reach. RocksDB may open clean with a lost tail; the mark can't be lost with it. Knows files; knows nothing of
 // RocksDB.
 #pragma once
 

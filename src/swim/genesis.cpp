@@ -1,4 +1,4 @@
-// Genesis between its inputs and its outputs (membership.md section 2, steps 1 to 3, 6 and 7): hellos, the slots they
+// Genesis between its inputs and its outputs (docs/membership.md 2, steps 1 to 3, 6 and 7): hellos, the slots they
 // answer for, time, and outputs held back until what they depend on is durable. Knows nothing of how ballots decide.
 #include "swim/genesis.hpp"
 

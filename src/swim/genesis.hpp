@@ -1,4 +1,4 @@
-// From one seed list to one cluster, once (membership.md section 2): flexible Paxos over the seed slots. Deterministic.
+// From one seed list to one cluster, once (docs/membership.md 2): flexible Paxos over the seed slots. Deterministic.
 // Any change of a step needs the same change in the exhaustive model. Knows nothing of Raft (it only hands over who the
 // first voters are), of sockets, or disks.
 #pragma once

@@ -1,4 +1,4 @@
-// The ballots of genesis (membership.md section 2, steps 3 to 6): proposer, acceptor and learner. The rules are those
+// The ballots of genesis (docs/membership.md 2, steps 3 to 6): proposer, acceptor and learner. The rules are those
 // of the exhaustive model, by its names: own_first, own_accept, overtaken, bound, listed, phase1_all, repropose. Knows
 // nothing of dialling.
 #include <algorithm>

@@ -28,7 +28,7 @@ namespace coterie::swim {
 struct options {
   std::string cluster = "default";
   planted_bug bug = planted_bug::none;
-  std::size_t small_cluster = 7;  ///< up to this size every pair probes each `small_period` (membership.md 1)
+  std::size_t small_cluster = 7;  ///< up to this size every pair probes each `small_period` (docs/membership.md 1)
   duration small_period = 250ms;
   duration period = 1s;               ///< one direct probe per period above small_cluster
   duration probe_timeout_min = 40ms;  ///< ack time-out = clamp(RTT-adaptive, min, period / 2), times local health

@@ -1,4 +1,4 @@
-// The evidence rule (membership.md 1): which statement overrides which, what it changes, and what is said of it.
+// The evidence rule (docs/membership.md 1): which statement overrides which, what it changes, and what is said of it.
 // Monotone in (incarnation, state): the outcome does not depend on the order in which statements arrive.
 #include <algorithm>
 #include <string>

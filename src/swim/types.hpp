@@ -17,8 +17,8 @@
 
 namespace coterie::swim {
 
-/// Gossip's verdict; ordered by strength at equal incarnation: a later one overrides an earlier one (membership.md 1).
-/// stopping and left are said only by the node itself; a stopping node becomes unreachable once it has stopped.
+/// Gossip's verdict; ordered by strength at equal incarnation: a later one overrides an earlier one (docs/membership.md
+/// 1). stopping and left are said only by the node itself; a stopping node becomes unreachable once it has stopped.
 enum class member_state : std::uint8_t { alive, suspect, stopping, unreachable, left };
 const char* to_string(member_state);
 
@@ -82,7 +82,7 @@ struct gossip_only {};
 /// and dropped.
 struct datagram {
   std::string cluster;  ///< name
-  cluster_id id;        ///< zero = not known yet; zero matches any (membership.md, Isolation)
+  cluster_id id;        ///< zero = not known yet; zero matches any (docs/membership.md, Isolation)
   node_id from;
   boot_epoch epoch;
   std::uint64_t view_digest = 0;  ///< of the ids that the sender believes alive or suspect, itself included

@@ -39,7 +39,7 @@ struct forward_refused {
   errc code{};
 };
 
-/// Session renewal, not logged (consensus.md 1.9). `id` is fresh for each one.
+/// Session renewal, not logged (docs/consensus.md 1.9). `id` is fresh for each one.
 struct keepalive {
   session_epoch epoch;
   std::uint64_t id = 0;
@@ -65,7 +65,7 @@ struct snapshot_ack {
   bool ok = false, installed = false;
 };
 
-/// Caches (services.md, Missed invalidation): numbered by origin, cache and boot epoch.
+/// Caches (docs/caches.md, "A lost message is found and repaired"): numbered by origin, cache and boot epoch.
 struct invalidation {
   std::string cache;
   std::uint64_t seq = 0;

@@ -63,6 +63,8 @@ STYLE = [
     ({"docs/a.md": "see /wo" + "rk/main\n"}, "docs/a.md:1: '/wo" + "rk/': a path of one machine"),
     ({"tools/a": "curl http://deb.deb" + "ian.org\n"}, "tools/a:1: 'deb.deb" + "ian.org'"),
     ({"docs/a.md": "written by an A" + "I\n"}, "docs/a.md:1: 'A" + "I'"),
+    ({"src/raft/a.cpp": HEAD + "// As gone" + ".md 1 says.\n"}, "src/raft/a.cpp:2: cites gone.md, which is not there"),
+    ({"src/raft/a.cpp": HEAD + "int x;  // docs/gone" + ".md\n"}, "src/raft/a.cpp:2: cites docs/gone.md, which is not there"),
     ({"src/raft/a.cpp": "int x;\n"}, "src/raft/a.cpp:1: no comment at its head"),
     ({"src/raft/a.hpp": HEAD + "int x;\n"}, "src/raft/a.hpp:1: no #pragma once"),
     ({"src/raft/CamelCase.cpp": HEAD}, "src/raft/CamelCase.cpp:1: its name is not in snake_case"),
@@ -75,6 +77,9 @@ STYLE = [
     ({"include/coterie/a.hpp": HEADER + "\nenum class e { a, b };\n"}, "include/coterie/a.hpp:4: e is public and nothing says"),
 ]
 STYLE_CLEAN = {
+    "docs/page.md": "A page.\n",
+    "README.md": "Read docs/later.md.\n",
+    "src/raft/b.cpp": "// A file (docs/page.md 1.2, README.md).\nconst char* s = \"gone.md\";\n",
     "src/raft/a.cpp": HEAD + "int f() { return 1; }  // TO" + "DO(#12): better\n",
     "include/coterie/a.hpp": HEADER + """
 #include <string>

@@ -1,4 +1,4 @@
-// Locks from the shell. `lock exec` keeps the lease's end itself (services.md 2, Lock loss): whatever becomes of the
+// Locks from the shell. `lock exec` keeps the lease's end itself (docs/locks.md): whatever becomes of the
 // node, of the connection, or of this process, the command does not outlive the validity that it was told.
 #include <algorithm>
 #include <array>

@@ -1,5 +1,5 @@
 // Contents of a cache under a clock that the test moves: expiry, limits, single flight, and the race between a load and
-// an invalidation (services.md 2, Stale load race).
+// an invalidation (docs/caches.md, "No stale load").
 #include "local/cache_contents.hpp"
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// Jobs: schedules, owners, fires, outcomes (services.md, S rows).
+// Jobs: schedules, owners, fires, outcomes (docs/jobs.md).
 #include "base/hash.hpp"
 #include "catch.hpp"
 #include "world.hpp"

@@ -1,4 +1,4 @@
-// Journals: ids, limits, keys, retention (services.md, J rows).
+// Journals: ids, limits, keys, retention (docs/journals.md).
 #include "catch.hpp"
 #include "world.hpp"
 

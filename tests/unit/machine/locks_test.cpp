@@ -1,4 +1,4 @@
-// Locks: exclusion, order of waiters, tokens (services.md, L rows).
+// Locks: exclusion, order of waiters, tokens (docs/locks.md).
 #include "catch.hpp"
 #include "world.hpp"
 

@@ -1,4 +1,4 @@
-// Missed fires and the policies for them (services.md, Misfire).
+// Missed fires and the policies for them (docs/jobs.md, "Missed times").
 #include "catch.hpp"
 #include "machine/due.hpp"
 #include "world.hpp"

@@ -1,4 +1,4 @@
-// Sessions and exactly-once requests (consensus.md 1.9).
+// Sessions and exactly-once requests (docs/consensus.md 1.9).
 #include "catch.hpp"
 #include "world.hpp"
 

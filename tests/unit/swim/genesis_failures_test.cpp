@@ -1,4 +1,4 @@
-// The failure table of membership.md section 2, row by row, several nodes on a virtual network.
+// The failure table of docs/membership.md 2, row by row, several nodes on a virtual network.
 #include "catch.hpp"
 #include "genesis_world.hpp"
 

@@ -1,4 +1,4 @@
-// Whole clusters in a virtual network: what membership.md 1 and 3 promise, as seen by the nodes' owners.
+// Whole clusters in a virtual network: what docs/membership.md 1 promises, as seen by the nodes' owners.
 #include <algorithm>
 
 #include "unit/swim/membership_network.hpp"
