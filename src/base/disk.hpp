@@ -33,7 +33,15 @@ inline op erase_range(space in, bytes from, bytes to) {
   return {op::kind::erase_range, in, std::move(from), {}, std::move(to)};
 }
 
-/// Everything that a node reads when it starts: three whole spaces, and of `state` the keys below `state_memory_end`.
+/// All spaces.
+inline batch erase_everything() {
+  batch b;
+  for (const auto s : {space::meta, space::log, space::state, space::local}) b.push_back(erase_range(s, {}, {}));
+  return b;
+}
+
+/// Everything that a node reads when it starts: three whole spaces, and of `state` the keys that are held in memory
+/// (engine::state_memory_begin to state_memory_end).
 struct image {
   std::vector<item> meta, log, local, state;  ///< each in key order
 };

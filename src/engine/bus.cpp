@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/big_endian.hpp"
 #include "machine/machine.hpp"
 
 namespace coterie::engine {
@@ -13,18 +14,6 @@ constexpr std::size_t max_caches = 1'024;  // with a digest each in gossip
 constexpr std::size_t max_progress = 65'536;
 constexpr std::size_t max_channels = 65'536;
 constexpr std::string_view digest_prefix = "cache/";
-
-shared_bytes number(std::uint64_t v) {
-  bytes b(8);
-  for (std::size_t i = 0; i < 8; ++i) b[i] = static_cast<std::byte>(v >> (56 - 8 * i));
-  return b;
-}
-
-std::uint64_t number(byte_view b) {
-  std::uint64_t v = 0;
-  for (const auto x : b.first(std::min<std::size_t>(b.size(), 8))) v = v << 8 | std::to_integer<std::uint64_t>(x);
-  return v;
-}
 
 }  // namespace
 
@@ -78,7 +67,7 @@ void bus::invalidate(call_id id, const wire::invalidate_cache& i, instant deadli
   if (const auto c = caches_.find(i.cache); c != caches_.end()) ++c->second.out;
   // The digest makes a lost one visible; too large a name only costs that safety net, so it is refused above by
   // check_name's limit.
-  if (!members_.set_user(std::string(digest_prefix) + i.cache, number(mine.last), ctx_.now))
+  if (!members_.set_user(std::string(digest_prefix) + i.cache, big_endian(mine.last), ctx_.now))
     ctx_.stats.add("cache.digest_refused");
   const auto others = live();
   for (const auto n : others) links_.send(n, wire::invalidations{ctx_.boot, {v}});
@@ -138,10 +127,11 @@ void bus::on_digest(const swim::user_datum& d) {
   if (!d.key.starts_with(digest_prefix) || d.origin == ctx_.self) return;
   const auto cache = d.key.substr(digest_prefix.size());
   if (!caches_.contains(cache)) return;
-  const auto seq = number(d.value.view());
-  auto& p = of(d.origin, d.epoch, cache, seq);
+  const auto seq = from_big_endian(d.value.view());
+  if (!seq) return ctx_.stats.add("cache.bad_digest");
+  auto& p = of(d.origin, d.epoch, cache, *seq);
   if (p.boot != d.epoch) return;
-  p.known = std::max(p.known, seq);
+  p.known = std::max(p.known, *seq);
   if (p.applied < p.known && p.behind_since == never) {
     p.behind_since = ctx_.now.steady;
     wake_ = std::min(wake_, ctx_.now.steady + gossip_period);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/overloaded.hpp"
 #include "engine/state.hpp"
 #include "wire/codec.hpp"
 
@@ -11,12 +12,6 @@ namespace coterie::engine {
 
 namespace {
 constexpr std::size_t history_limit = 1'000;
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 }  // namespace
 
 void engine::state::on_call(const call& c) {

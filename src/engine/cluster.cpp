@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/overloaded.hpp"
 #include "engine/state.hpp"
 #include "wire/codec.hpp"
 
@@ -11,12 +12,6 @@ namespace coterie::engine {
 namespace {
 constexpr std::size_t mesh_size = 32;  // up to this many members everybody keeps a stream to everybody
 constexpr duration join_period = 1s;
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 }  // namespace
 
 swim::hello engine::state::own_hello() const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/overloaded.hpp"
 #include "engine/state.hpp"
 #include "wire/codec.hpp"
 
@@ -12,13 +13,6 @@ namespace {
 constexpr duration chore_period = 250ms;
 constexpr duration request_period = 100ms;
 constexpr int max_rounds = 1'000;  // of one turn; everything left over goes on at the next wake
-
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 
 options completed(options o) {
   o.genesis.cluster = o.swim.cluster = o.cluster;

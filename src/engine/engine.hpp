@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/address.hpp"
+#include "base/version.hpp"
 #include "engine/recovery.hpp"
 #include "engine/seam.hpp"
 #include "machine/machine.hpp"
@@ -18,7 +19,7 @@
 namespace coterie::engine {
 
 struct options {
-  std::string name, cluster = "default", version = "0.1.0";
+  std::string name, cluster = "default", version = coterie_version;
   address advertise;
   std::vector<address> seeds;
   bool bootstrap_single = false, gossip_only = false;

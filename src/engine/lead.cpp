@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/overloaded.hpp"
 #include "engine/state.hpp"
 #include "wire/codec.hpp"
 
@@ -13,12 +14,6 @@ namespace {
 constexpr duration lead_period = 100ms;
 constexpr std::size_t max_duties = 256;
 constexpr std::uint64_t caught_up = 1'000;  // entries behind at which a learner may take a voter's place
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 }  // namespace
 
 bool engine::state::settle_replica() {

@@ -4,24 +4,12 @@
 
 #include <fmt/format.h>
 
+#include "base/big_endian.hpp"
 #include "wire/codec.hpp"
 
 namespace coterie::engine {
 
 namespace {
-
-bytes big_endian(std::uint64_t v) {
-  bytes b(8);
-  for (std::size_t i = 0; i < 8; ++i) b[i] = static_cast<std::byte>(v >> (56 - 8 * i));
-  return b;
-}
-
-std::optional<std::uint64_t> from_big_endian(byte_view b) {
-  if (b.size() != 8) return std::nullopt;
-  std::uint64_t v = 0;
-  for (const auto x : b) v = v << 8 | std::to_integer<std::uint64_t>(x);
-  return v;
-}
 
 const bytes* find(const std::vector<disk::item>& items, std::string_view key) {
   for (const auto& [k, v] : items)
@@ -92,8 +80,8 @@ result<void> load_state(const disk::image& image, recovered_state& r) {
 
 }  // namespace
 
-bytes state_memory_begin() { return to_bytes("a"); }
-bytes state_memory_end() { return to_bytes("{"); }
+bytes state_memory_begin() { return machine::memory_begin(); }
+bytes state_memory_end() { return machine::memory_end(); }
 
 bytes log_key(log_index i) { return big_endian(i.value); }
 bytes cursor_key(std::string_view journal) { return to_bytes("cursor/" + std::string(journal)); }
@@ -127,8 +115,7 @@ result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std:
   const auto* identity = find(image.meta, "identity");
   r.removed = find(image.meta, "removed") != nullptr;
   if (r.removed && rejoin) {
-    for (const auto s : {disk::space::meta, disk::space::log, disk::space::state, disk::space::local})
-      p.first_write.push_back(disk::erase_range(s, {}, {}));
+    p.first_write = disk::erase_everything();
     identity = nullptr;
     r.removed = false;
   } else if (identity) {

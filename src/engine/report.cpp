@@ -4,17 +4,12 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "base/overloaded.hpp"
 #include "engine/state.hpp"
 
 namespace coterie::engine {
 
 namespace {
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 
 std::string text(wall_time t) { return fmt::format("{:%FT%T}Z", t); }
 }  // namespace

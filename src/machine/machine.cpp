@@ -5,17 +5,11 @@
 
 #include <fmt/format.h>
 
+#include "base/overloaded.hpp"
 #include "machine/due.hpp"
 
 namespace coterie::machine {
 namespace {
-
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 
 // Stamps outside of these years come from no clock; times near the limits of the type would overflow.
 constexpr wall_time first_stamp{milliseconds(0)};

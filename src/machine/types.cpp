@@ -1,6 +1,8 @@
 // Keys of records, byte for byte as they are stored. Knows nothing of how values are encoded.
 #include "machine/types.hpp"
 
+#include "base/big_endian.hpp"
+
 namespace coterie::machine {
 namespace {
 
@@ -10,9 +12,7 @@ void put_text(bytes& key, std::string_view s) {
   key.push_back(std::byte{0});
 }
 
-void put_number(bytes& key, std::uint64_t v) {
-  for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<std::byte>(v >> shift));
-}
+constexpr char first_in_memory = 'a', last_in_memory = 'z';  // class letters
 
 bytes start(char letter) {
   bytes key;
@@ -29,7 +29,7 @@ bytes text_key(char letter, std::string_view name) {
 
 bytes text_number_key(char letter, std::string_view name, std::uint64_t number) {
   auto key = text_key(letter, name);
-  put_number(key, number);
+  put_big_endian(key, number);
   return key;
 }
 
@@ -37,13 +37,13 @@ struct key_maker {
   bytes operator()(const global_record&) const { return start('g'); }
   bytes operator()(const member_record& r) const {
     auto key = start('m');
-    put_number(key, r.id.hi);
-    put_number(key, r.id.lo);
+    put_big_endian(key, r.id.hi);
+    put_big_endian(key, r.id.lo);
     return key;
   }
   bytes operator()(const session_record& r) const {
     auto key = start('s');
-    put_number(key, r.epoch.value);
+    put_big_endian(key, r.epoch.value);
     return key;
   }
   bytes operator()(const lock_record& r) const { return text_key('l', r.name); }
@@ -83,6 +83,10 @@ bytes key_of(const record& r) { return std::visit(key_maker{}, r); }
 bytes entry_key(std::string_view journal, std::uint64_t id) { return text_number_key('E', journal, id); }
 bytes history_key(std::string_view job, std::uint64_t number) { return text_number_key('H', job, number); }
 
-bool in_memory(byte_view key) { return !key.empty() && key.front() >= std::byte{'a'} && key.front() <= std::byte{'z'}; }
+bytes memory_begin() { return start(first_in_memory); }
+bytes memory_end() { return start(last_in_memory + 1); }
+bool in_memory(byte_view key) {
+  return !key.empty() && key.front() >= std::byte{first_in_memory} && key.front() <= std::byte{last_in_memory};
+}
 
 }  // namespace coterie::machine

@@ -21,7 +21,13 @@ namespace coterie::machine {
 using milliseconds = std::chrono::milliseconds;
 
 /// Fence of a grant or of a job claim: log index of the granting entry * 2^20 + sequence (docs/consensus.md 2).
-constexpr std::uint64_t fence_of(log_index granted, std::uint64_t seq = 0) { return granted.value << 20 | seq; }
+inline constexpr int fence_sequence_bits = 20;
+constexpr std::uint64_t fence_of(log_index granted, std::uint64_t seq = 0) {
+  return granted.value << fence_sequence_bits | seq;
+}
+/// A grant's number is the index of its entry; what its owner sees is a fence.
+constexpr std::uint64_t fence_of(grant_id g) { return fence_of(log_index(g.value)); }
+constexpr grant_id grant_of(std::uint64_t fence) { return grant_id(fence >> fence_sequence_bits); }
 
 // ---- commands
 // ------------------------------------------------------------------------------------------------------------------
@@ -280,8 +286,10 @@ using record = std::variant<global_record, member_record, session_record, lock_r
 bytes key_of(const record&);
 bytes entry_key(std::string_view journal, std::uint64_t id);
 bytes history_key(std::string_view job, std::uint64_t number);
-/// True when the class of this key is held in memory (lower case).
+/// True when the class of this key is held in memory (lower case); all such keys are in [memory_begin, memory_end).
 bool in_memory(byte_view key);
+bytes memory_begin();
+bytes memory_end();
 
 /// A change of the stored state.
 struct put {

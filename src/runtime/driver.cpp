@@ -17,6 +17,7 @@
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 
+#include "base/overloaded.hpp"
 #include "net/control_place.hpp"
 #include "net/transport.hpp"
 #include "runtime/control.hpp"
@@ -32,13 +33,6 @@ namespace {
 constexpr int handlers_a_turn = 256;  // then the engine gets its events, whatever is ready still
 constexpr duration shortest_wait = std::chrono::microseconds(100);
 constexpr duration longest_wait = std::chrono::hours(1);
-
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 }  // namespace
 
 struct driver::impl {

@@ -42,13 +42,6 @@ log_index end_of(const raft::recovered& log) {
   return log.entries.empty() ? log.snapshot.index : log.entries.back().index;
 }
 
-disk::batch erase_everything() {
-  disk::batch b;
-  for (const auto s : {disk::space::meta, disk::space::log, disk::space::state, disk::space::local})
-    b.push_back(disk::erase_range(s, {}, {}));
-  return b;
-}
-
 result<engine::prepared> prepare(const disk::image& image, bool rejoin) {
   return engine::recover(image, random_word(), random_word(), rejoin);
 }
@@ -113,7 +106,7 @@ result<opened_home> open_home(const driver_options& o) {
   if (lost) {
     p = prepare({}, false);
     if (!p) return tl::unexpected(p.error());
-    auto batch = erase_everything();
+    auto batch = disk::erase_everything();
     batch.insert(batch.end(), p->first_write.begin(), p->first_write.end());
     p->first_write = std::move(batch);
     home.warning = "starting as a new node: " + *lost;

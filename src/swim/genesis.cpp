@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/assert.hpp"
+#include "base/overloaded.hpp"
 
 namespace coterie::swim {
 namespace {
@@ -13,13 +14,6 @@ constexpr std::uint16_t protocol_min = 1, protocol_max = 1;
 constexpr duration hint_period = 200ms;    // unknown nodes that knock make us dial the missing seeds this often at most
 constexpr std::size_t max_log = 256;       // lines not fetched yet
 constexpr std::size_t max_strangers = 16;  // foreign cluster ids warned of
-
-template <class... F>
-struct overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
 
 }  // namespace
 

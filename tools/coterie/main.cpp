@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "base/version.hpp"
 #include "commands.hpp"
 #include "output.hpp"
 
@@ -17,7 +18,6 @@ namespace coterie::command {
 
 namespace {
 
-constexpr auto version = "0.1.0";
 using action = std::function<int()>;
 
 /// Commands of the documentation that are not there yet: refused by name, so that nobody looks for a typing error.
@@ -74,7 +74,7 @@ class grammar {
   explicit grammar(std::vector<std::string> behind_dashes) : behind_(std::move(behind_dashes)) {
     app.require_subcommand(0, 1);
     app.fallthrough();
-    app.set_version_flag("--version", std::string("coterie ") + version);
+    app.set_version_flag("--version", std::string("coterie ") + coterie_version);
     app.get_formatter()->column_width(34);
     app.add_option("--node", c.node,
                    "which node: its name, control socket, directory or address [the only one, or COTERIE_NODE]");
