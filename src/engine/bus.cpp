@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/big_endian.hpp"
-#include "machine/machine.hpp"
+#include "machine/check.hpp"
 
 namespace coterie::engine {
 

@@ -6,6 +6,8 @@
 
 #include "base/overloaded.hpp"
 #include "engine/state.hpp"
+#include "machine/check.hpp"
+#include "machine/due.hpp"
 #include "wire/codec.hpp"
 
 namespace coterie::engine {
@@ -192,9 +194,8 @@ void engine::state::serve(call_id id, const wire::request& what) {
             wire::lock_list out;
             for (const auto& [name, l] : m.locks()) {
               if (!l.holder || (!x.name.empty() && x.name != name)) continue;
-              out.locks.push_back({name, name_of(l.holder->session),
-                                   machine::fence_of(log_index(l.holder->grant.value)), l.holder->acquired,
-                                   static_cast<std::uint32_t>(l.waiters.size()), l.holder->label});
+              out.locks.push_back({name, name_of(l.holder->session), machine::fence_of(l.holder->grant),
+                                   l.holder->acquired, static_cast<std::uint32_t>(l.waiters.size()), l.holder->label});
             }
             ctx.reply(id, std::move(out));
           },

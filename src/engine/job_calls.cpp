@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "machine/check.hpp"
 #include "machine/machine.hpp"
 
 namespace coterie::engine {

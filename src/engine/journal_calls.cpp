@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "machine/check.hpp"
 #include "machine/machine.hpp"
 #include "wire/codec.hpp"
 

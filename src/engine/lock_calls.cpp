@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "machine/check.hpp"
 #include "machine/machine.hpp"
 
 namespace coterie::engine {
@@ -47,7 +48,7 @@ bool lock_calls::on_answer(const requests::answered& a) {
     return true;
   }
   if (a.what.ok()) {
-    grant(it->first, w, {session_.epoch(), a.seq, grant_id(a.what.value >> 20), w.label, {}});
+    grant(it->first, w, {session_.epoch(), a.seq, machine::grant_of(a.what.value), w.label, {}});
     return true;
   }
   // Unsure: whatever it is granted later is given back, because nobody waits for it any more.
@@ -81,7 +82,7 @@ bool lock_calls::promote(call_id id, waiter& w) {
     return false;
   }
   const auto d = session_.deadline();
-  hold h{w.name, w.granted->grant, machine::fence_of(log_index(w.granted->grant.value)), d.steady, d.boot};
+  hold h{w.name, w.granted->grant, machine::fence_of(w.granted->grant), d.steady, d.boot};
   ctx_.reply(id,
              wire::lock_granted{h.fence, session_.epoch(), d.steady.time_since_epoch().count(),
                                 d.boot.time_since_epoch().count()},
@@ -195,7 +196,7 @@ void lock_calls::tick(const machine::machine* m, bool quorum) {
     std::string owner = "another owner";
     if (m)
       if (const auto l = m->locks().find(w.name); l != m->locks().end() && l->second.holder)
-        owner = fmt::format("fence {}", machine::fence_of(log_index(l->second.holder->grant.value)));
+        owner = fmt::format("fence {}", machine::fence_of(l->second.holder->grant));
     if (alone)
       ctx_.refuse(it->first, errc::no_quorum,
                   "no contact with a majority of the voters while waiting: nothing is held; see coterie status");

@@ -155,12 +155,11 @@ void engine::state::say(const machine::happening& h) {
           [&](const machine::lock_granted& x) {
             events.say("lock.granted", {{"lock", x.name},
                                         {"node", name_of(x.holder.session)},
-                                        {"fence", number(machine::fence_of(log_index(x.holder.grant.value)))},
+                                        {"fence", number(machine::fence_of(x.holder.grant))},
                                         {"label", x.holder.label}});
           },
           [&](const machine::lock_freed& x) {
-            events.say("lock.released",
-                       {{"lock", x.name}, {"fence", number(machine::fence_of(log_index(x.grant.value)))}});
+            events.say("lock.released", {{"lock", x.name}, {"fence", number(machine::fence_of(x.grant))}});
           },
           [&](const machine::run_claimed& x) {
             events.say("job.started", {{"job", x.run.job},

@@ -1,11 +1,12 @@
-// What a command's arguments may be: names, texts, sizes. Looks at one command alone, never at the state.
+// Names, texts, sizes. Looks at one command alone, never at the state.
+#include "machine/check.hpp"
+
 #include <algorithm>
 #include <optional>
 
 #include <fmt/format.h>
 
 #include "machine/due.hpp"
-#include "machine/machine.hpp"
 
 namespace coterie::machine {
 namespace {

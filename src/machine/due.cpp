@@ -109,4 +109,8 @@ std::vector<fire_job> fires_due(const job_record& job, session_epoch owner, wall
   return collector(job, owner, now, max, l).collect();
 }
 
+std::optional<wall_time> time_after_next(const job_record& j) {
+  return j.next ? cron::next_after(j.config.when, *j.next, *j.next, utc) : std::nullopt;
+}
+
 }  // namespace coterie::machine

@@ -25,4 +25,7 @@ std::optional<wall_time> first_time(const cron::schedule&, wall_time stamp);
 /// run on `owner`; zero = no node has the runner: they are recorded as unavailable.
 std::vector<fire_job> fires_due(const job_record&, session_epoch owner, wall_time now, std::size_t max, const limits&);
 
+/// The scheduled time that follows the job's next one, for people who want to see two; nullopt = none.
+std::optional<wall_time> time_after_next(const job_record&);
+
 }  // namespace coterie::machine

@@ -90,16 +90,4 @@ std::optional<wall_time> machine::next_duty(wall_time now) const {
   return earliest;
 }
 
-void machine::prepare(command& c, wall_time now) const {
-  c.stamp = std::max(now, globals_.last_stamp);
-  auto* job = std::get_if<schedule_job>(&c.body);
-  if (job == nullptr) return;
-  job->next = first_time(job->config.when, c.stamp);
-  job->due.clear();
-  const auto* old = jobs_.find(job->id);
-  if (old == nullptr || !job->replace || old->config == job->config) return;
-  const auto owner = old->owner ? old->owner : registry_.first_for(old->id, old->config.runner);
-  job->due = fires_due(*old, owner, c.stamp, due_limit(max_), max_);
-}
-
 }  // namespace coterie::machine

@@ -181,7 +181,7 @@ void journal_table::restored() {
   }
 }
 
-void journal_table::collect_buckets(std::vector<write>& out) {
+void journal_table::collect(std::vector<write>& out) {
   changed_buckets_.drain([&](const std::pair<std::string, std::uint64_t>& key) {
     journal_bucket r{key.first, key.second, 0, 0, {}};
     const auto& buckets = details_.find(key.first)->second.buckets;
@@ -192,13 +192,7 @@ void journal_table::collect_buckets(std::vector<write>& out) {
     r.newest = it->second.newest;
     out.emplace_back(put{std::move(r)});
   });
-}
-
-void journal_table::collect_journals(std::vector<write>& out) {
   changed_.drain([&](const std::string& name) { out.emplace_back(put{journals_.find(name)->second}); });
-}
-
-void journal_table::collect_keys(std::vector<write>& out) {
   changed_keys_.drain([&](const std::pair<std::string, std::string>& key) {
     journal_key r{key.first, key.second, 0, 0};
     const auto& keys = details_.find(key.first)->second.keys;

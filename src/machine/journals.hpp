@@ -39,9 +39,7 @@ class journal_table {
   void restore(const journal_key&);
   /// After the last restore.
   void restored();
-  void collect_buckets(std::vector<write>&);
-  void collect_journals(std::vector<write>&);
-  void collect_keys(std::vector<write>&);
+  void collect(std::vector<write>&);
   void add_to(digest_builder&) const;
 
  private:

@@ -54,7 +54,7 @@ std::optional<answer> lock_table::cancel(turn& t, const lock_cancel& c, const re
   const auto owner = owners_.find({t.session, it->first, c.request});
   if (owner == owners_.end()) return std::nullopt;
   if (l.holder->session == t.session && l.holder->request == c.request) {
-    const auto fence = fence_of(log_index(l.holder->grant.value));
+    const auto fence = fence_of(l.holder->grant);
     free_holder(t, it, who);
     return done(fence);
   }

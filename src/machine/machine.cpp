@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/overloaded.hpp"
+#include "machine/check.hpp"
 #include "machine/due.hpp"
 
 namespace coterie::machine {
@@ -32,8 +33,21 @@ bool closes_itself(const command& c) {
 
 machine::machine(limits max) : max_(max) {}
 
-// ---- apply
-// -------------------------------------------------------------------------------------------------------------
+// ---- propose and apply
+// -----------------------------------------------------------------------------------------------
+
+// On the leader; the entry that it goes into decides again.
+void machine::prepare(command& c, wall_time now) const {
+  c.stamp = std::max(now, globals_.last_stamp);
+  auto* job = std::get_if<schedule_job>(&c.body);
+  if (job == nullptr) return;
+  job->next = first_time(job->config.when, c.stamp);
+  job->due.clear();
+  const auto* old = jobs_.find(job->id);
+  if (old == nullptr || !job->replace || old->config == job->config) return;
+  const auto owner = old->owner ? old->owner : registry_.first_for(old->id, old->config.runner);
+  job->due = fires_due(*old, owner, c.stamp, due_limit(max_), max_);
+}
 
 void machine::raise_stamp(wall_time stamp) {
   stamp = std::clamp(stamp, first_stamp, last_stamp);
@@ -221,16 +235,14 @@ void machine::restore(const std::vector<record>& records) {
 std::vector<write> machine::take_writes() {
   std::vector<write> out;
   out.reserve(data_.size() + 16);
-  // In the order of the class letters: b g j k l m q s.
-  journals_.collect_buckets(out);
   if (globals_changed_) out.emplace_back(put{globals_});
   globals_changed_ = false;
-  jobs_.collect(out);
-  journals_.collect_keys(out);
+  registry_.collect(out);
   locks_.collect(out);
-  registry_.collect_members(out);
-  journals_.collect_journals(out);
-  registry_.collect_sessions(out);
+  jobs_.collect(out);
+  journals_.collect(out);
+  // Each table gives its classes one after the other, each in key order: with the classes sorted all are.
+  std::stable_sort(out.begin(), out.end(), [](const write& a, const write& b) { return class_of(a) < class_of(b); });
   out.insert(out.end(), std::make_move_iterator(data_.begin()), std::make_move_iterator(data_.end()));
   data_.clear();
   return out;

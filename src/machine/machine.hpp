@@ -9,7 +9,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/counters.hpp"
@@ -87,13 +86,5 @@ class machine {
   std::vector<write> data_;  ///< records that are on disk alone, since the last take_writes
   counters stats_;
 };
-
-/// The scheduled time that follows the job's next one, for people who want to see two; nullopt = none.
-std::optional<wall_time> time_after_next(const job_record&);
-
-/// Local checks before a request is sent, so that a wrong argument costs no log entry; apply repeats them.
-result<void> check_name(std::string_view what, std::string_view name);  ///< 1-255 bytes of printable UTF-8
-result<void> check_journal(std::string_view name);                      ///< 1-255 of [a-z0-9_.]
-result<void> check(const command_body&, const limits&);
 
 }  // namespace coterie::machine

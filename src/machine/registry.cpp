@@ -202,16 +202,13 @@ void registry::restore(const session_record& r) {
   for (const auto& runner : r.runners) with_runner_[runner].insert(r.epoch);
 }
 
-void registry::collect_members(std::vector<write>& out) {
+void registry::collect(std::vector<write>& out) {
   changed_members_.drain([&](node_id id) {
     if (const auto* m = member(id)) return void(out.emplace_back(put{*m}));
     member_record gone;
     gone.id = id;
     out.emplace_back(erase{key_of(gone)});
   });
-}
-
-void registry::collect_sessions(std::vector<write>& out) {
   changed_sessions_.drain([&](session_epoch epoch) {
     if (const auto* s = session(epoch)) return void(out.emplace_back(put{*s}));
     session_record gone;

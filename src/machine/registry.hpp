@@ -47,8 +47,7 @@ class registry {
 
   void restore(const member_record&);
   void restore(const session_record&);
-  void collect_members(std::vector<write>&);
-  void collect_sessions(std::vector<write>&);
+  void collect(std::vector<write>&);
   void add_to(digest_builder&) const;
 
  private:

@@ -33,25 +33,50 @@ bytes text_number_key(char letter, std::string_view name, std::uint64_t number) 
   return key;
 }
 
+struct letter_of {
+  char operator()(const global_record&) const { return 'g'; }
+  char operator()(const member_record&) const { return 'm'; }
+  char operator()(const session_record&) const { return 's'; }
+  char operator()(const lock_record&) const { return 'l'; }
+  char operator()(const job_record&) const { return 'j'; }
+  char operator()(const journal_record&) const { return 'q'; }
+  char operator()(const journal_bucket&) const { return 'b'; }
+  char operator()(const journal_key&) const { return 'k'; }
+  char operator()(const journal_entry&) const { return 'E'; }
+  char operator()(const job_run_record&) const { return 'H'; }
+};
+
 struct key_maker {
-  bytes operator()(const global_record&) const { return start('g'); }
+  template <class Record>
+  bytes begin(const Record& r) const {
+    return start(letter_of{}(r));
+  }
+  template <class Record>
+  bytes named(const Record& r, std::string_view name) const {
+    return text_key(letter_of{}(r), name);
+  }
+  bytes operator()(const global_record& r) const { return begin(r); }
   bytes operator()(const member_record& r) const {
-    auto key = start('m');
+    auto key = begin(r);
     put_big_endian(key, r.id.hi);
     put_big_endian(key, r.id.lo);
     return key;
   }
   bytes operator()(const session_record& r) const {
-    auto key = start('s');
+    auto key = begin(r);
     put_big_endian(key, r.epoch.value);
     return key;
   }
-  bytes operator()(const lock_record& r) const { return text_key('l', r.name); }
-  bytes operator()(const job_record& r) const { return text_key('j', r.id); }
-  bytes operator()(const journal_record& r) const { return text_key('q', r.name); }
-  bytes operator()(const journal_bucket& r) const { return text_number_key('b', r.journal, r.first); }
+  bytes operator()(const lock_record& r) const { return named(r, r.name); }
+  bytes operator()(const job_record& r) const { return named(r, r.id); }
+  bytes operator()(const journal_record& r) const { return named(r, r.name); }
+  bytes operator()(const journal_bucket& r) const {
+    auto key = named(r, r.journal);
+    put_big_endian(key, r.first);
+    return key;
+  }
   bytes operator()(const journal_key& r) const {
-    auto key = text_key('k', r.journal);
+    auto key = named(r, r.journal);
     put_text(key, r.key);
     return key;
   }
@@ -77,6 +102,13 @@ const char* to_string(outcome o) {
       return "lost";
   }
   return "unknown";
+}
+
+char class_of(const record& r) { return std::visit(letter_of{}, r); }
+char class_of(const write& w) {
+  if (const auto* p = std::get_if<put>(&w)) return class_of(p->value);
+  const auto* e = std::get_if<erase>(&w);
+  return static_cast<char>((e != nullptr ? e->key : std::get<erase_range>(w).from).front());
 }
 
 bytes key_of(const record& r) { return std::visit(key_maker{}, r); }

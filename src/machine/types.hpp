@@ -283,6 +283,7 @@ using record = std::variant<global_record, member_record, session_record, lock_r
 /// so that ranges are in order.
 ///   g globals   m member id   s session epoch   l lock name   j job id   q journal name   b journal, first id   k
 ///   journal, key E journal, entry id       H job, run number
+char class_of(const record&);
 bytes key_of(const record&);
 bytes entry_key(std::string_view journal, std::uint64_t id);
 bytes history_key(std::string_view job, std::uint64_t number);
@@ -302,5 +303,6 @@ struct erase_range {
   bytes from, to;
 };  ///< from <= key < to
 using write = std::variant<put, erase, erase_range>;
+char class_of(const write&);  ///< the letter of what it changes
 
 }  // namespace coterie::machine

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "local/cache_contents.hpp"
-#include "machine/machine.hpp"
+#include "machine/check.hpp"
 #include "runtime/node_core.hpp"
 
 namespace coterie::detail {

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/assert.hpp"
-#include "machine/machine.hpp"
+#include "machine/check.hpp"
 
 namespace coterie::detail {
 

@@ -1,5 +1,6 @@
 // Journals: ids, limits, keys, retention (docs/journals.md).
 #include "catch.hpp"
+#include "machine/check.hpp"
 #include "world.hpp"
 
 using namespace coterie;
