@@ -132,7 +132,6 @@ bool frame_stream::finish_frame(bytes body) {
     fail(stream_end::cause::bad_frame, "a frame with a wrong checksum");
     return false;
   }
-  heard_ = true;
   on_.frame(header.kind, std::move(body));
   return state_ != state::ended;
 }

@@ -15,7 +15,7 @@
 #include <asio/generic/stream_protocol.hpp>
 
 #include "base/bytes.hpp"
-#include "wire/codec.hpp"
+#include "wire/frame.hpp"
 
 namespace coterie::net {
 
@@ -75,9 +75,6 @@ class frame_stream : public std::enable_shared_from_this<frame_stream> {
   void abort();
 
   bool ended() const { return state_ == state::ended; }
-  /// A first valid frame has come.
-  bool heard() const { return heard_; }
-  std::size_t queued() const { return queued_; }
 
  private:
   friend stream_group;
@@ -99,7 +96,7 @@ class frame_stream : public std::enable_shared_from_this<frame_stream> {
   const handlers on_;
   state state_ = state::open;
   bool told_ = false;  // the owner knows that it is over
-  bool heard_ = false, dirty_ = false, waiting_writable_ = false;
+  bool dirty_ = false, waiting_writable_ = false;
 
   // Input: a header, perhaps in pieces, then its body when that came in pieces.
   std::array<std::byte, wire::header_size> header_bytes_{};

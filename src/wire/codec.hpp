@@ -1,6 +1,6 @@
-// Bytes and structs: the one place that knows Cap'n Proto. Frames are a 16-byte header and one unpacked segment
-// (docs/protocol.md). All decoders are total: any bytes give a value or a failure, with memory bounded by the input's
-// length and the limits below.
+// Bytes and structs: the one place that knows Cap'n Proto. A body is one unpacked segment (docs/protocol.md). All
+// decoders are total: any bytes give a value or a failure, with memory bounded by the input's length and the limits of
+// its kind.
 #pragma once
 
 #include <cstdint>
@@ -14,34 +14,11 @@
 #include "raft/types.hpp"
 #include "swim/genesis.hpp"
 #include "swim/types.hpp"
+#include "wire/frame.hpp"
 #include "wire/peer.hpp"
 #include "wire/request.hpp"
 
 namespace coterie::wire {
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow"  // g++ takes scoped enumerators for declarations that hide types
-enum class frame_kind : std::uint8_t { peer = 1, request = 2, response = 3, cancel = 4 };
-#pragma GCC diagnostic pop
-
-inline constexpr std::size_t header_size = 16;
-inline constexpr std::uint8_t frame_version = 1;
-
-/// magic "ctre" (4), version (1), kind (1), flags (2, zero), body length in 8-byte words (4), checksum of header and
-/// body (4, XXH3-64 truncated).
-struct frame_header {
-  frame_kind kind{};
-  std::uint32_t body_words = 0;
-  std::uint32_t checksum = 0;
-  std::size_t body_size() const { return std::size_t{body_words} * 8; }
-};
-/// Longest body of a frame of this kind; checked before memory is taken.
-std::size_t max_body(frame_kind);
-
-/// Reads and checks a header (magic, version, kind, length limit); `b` has header_size bytes.
-result<frame_header> parse_header(byte_view b);
-/// True when the checksum fits.
-bool verify(const frame_header&, byte_view header, byte_view body);
 
 /// Whole frames, header included.
 bytes encode(const envelope&);

@@ -1,5 +1,6 @@
 // Datagrams and views. Sizes are exact, so that the sender can fill a datagram to its last byte.
-#include "wire/frame.hpp"
+#include "wire/codec.hpp"
+#include "wire/frame_building.hpp"
 #include "wire/structs.hpp"
 
 namespace coterie::wire {

@@ -1,5 +1,6 @@
 // What nodes say to each other on streams.
-#include "wire/frame.hpp"
+#include "wire/codec.hpp"
+#include "wire/frame_building.hpp"
 #include "wire/schemas/peer.capnp.h"
 #include "wire/structs.hpp"
 

@@ -1,5 +1,6 @@
 // What clients ask a node for.
-#include "wire/frame.hpp"
+#include "wire/codec.hpp"
+#include "wire/frame_building.hpp"
 #include "wire/schemas/client.capnp.h"
 #include "wire/structs.hpp"
 

@@ -1,4 +1,4 @@
-#include "wire/frame.hpp"
+#include "wire/frame_building.hpp"
 
 #include <array>
 

@@ -1,27 +1,37 @@
-// A message as a frame or a datagram: the header before one segment. Private to src/wire.
+// The 16 bytes before every body on a stream: enough to cut a stream into checked bodies without knowing what they mean
+// (docs/protocol.md).
 #pragma once
 
-#include "wire/codec.hpp"
-#include "wire/coding.hpp"
+#include <cstddef>
+#include <cstdint>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
 
 namespace coterie::wire {
 
-inline constexpr frame_kind datagram_kind{5};              ///< never on a stream
-inline constexpr std::size_t max_datagram_whole = 65'507;  ///< what UDP over IPv4 carries
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"  // g++ takes scoped enumerators for declarations that hide types
+enum class frame_kind : std::uint8_t { peer = 1, request = 2, response = 3, cancel = 4 };
+#pragma GCC diagnostic pop
 
-/// Writes the header over the first header_size bytes of a frame whose body is in place.
-void seal(bytes& frame, frame_kind);
-/// parse_header for any kind in [first, last].
-result<frame_header> parse_header_of(byte_view, frame_kind first, frame_kind last);
-/// A failure for a body longer than its kind allows.
-result<void> check_length(byte_view body, frame_kind);
+inline constexpr std::size_t header_size = 16;
+inline constexpr std::uint8_t frame_version = 1;
 
-/// The frame around a message; arguments as for build().
-template <class Root, class Fill>
-bytes build_frame(frame_kind kind, std::size_t size, Fill fill) {
-  bytes frame = build<Root>(header_size, size, fill);
-  seal(frame, kind);
-  return frame;
-}
+/// magic "ctre" (4), version (1), kind (1), flags (2, zero), body length in 8-byte words (4), checksum of header and
+/// body (4, XXH3-64 truncated).
+struct frame_header {
+  frame_kind kind{};
+  std::uint32_t body_words = 0;
+  std::uint32_t checksum = 0;
+  std::size_t body_size() const { return std::size_t{body_words} * 8; }
+};
+/// Longest body of a frame of this kind; checked before memory is taken.
+std::size_t max_body(frame_kind);
+
+/// Reads and checks a header (magic, version, kind, length limit); `b` has header_size bytes.
+result<frame_header> parse_header(byte_view b);
+/// True when the checksum fits.
+bool verify(const frame_header&, byte_view header, byte_view body);
 
 }  // namespace coterie::wire
