@@ -42,11 +42,7 @@ struct times {
   wall_time wall;
 };
 
-/// Elapsed time for a holder: the larger of both clocks, so that suspend and slew both shorten a lease.
-inline duration elapsed_for_holder(const times& from, const times& to) {
-  return std::max(to.steady - from.steady, to.boot - from.boot);
-}
-/// Elapsed time for whoever may take a lease away: the smaller of both clocks.
+/// Elapsed time for whoever may take a lease away: the smaller of both clocks. (A holder keeps a deadline on each.)
 inline duration elapsed_for_granter(const times& from, const times& to) {
   return std::min(to.steady - from.steady, to.boot - from.boot);
 }

@@ -65,7 +65,6 @@ class disk_queue {
     }
     return r;
   }
-  std::size_t pending() const { return waiting_.size(); }
 
  private:
   struct item {

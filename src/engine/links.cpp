@@ -84,7 +84,6 @@ links::ended links::on_down(const stream_down& e) {
   r.refused = e.refused;
   const auto it = streams_.find(e.id);
   if (it == streams_.end()) return r;
-  if (it->second.dialled) r.dialled = it->second.to;
   if (it->second.who) {
     r.who = *it->second.who;
     auto& set = by_node_[r.who];

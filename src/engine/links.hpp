@@ -39,7 +39,6 @@ class links {
     node_id who;  ///< zero when no hello had come
     bool refused = false;
     bool last = false;  ///< no other stream to that node remains
-    std::optional<address> dialled;
   };
   ended on_down(const stream_down&);
   /// A hello came: from now on the stream belongs to that node.

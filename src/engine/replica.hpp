@@ -58,7 +58,6 @@ class replica {
   const machine::machine& state() const { return machine_; }
   node_id leader() const { return core_.leader(); }
   bool leading() const { return core_.leader() == ctx_.self && core_.leader_ready(); }
-  const raft::configuration& applied_conf() const { return applied_conf_; }
   read_id fresh_read() { return read_id(++next_read_); }
 
  private:

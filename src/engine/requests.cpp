@@ -195,15 +195,6 @@ void requests::tick(replica* r) {
   }
 }
 
-instant requests::next_wake() const {
-  auto t = never;
-  for (const auto& [id, i] : queue_) {
-    t = std::min(t, i.deadline);
-    if (i.last_sent != instant::min()) t = std::min(t, i.last_sent + resend_after);
-  }
-  return t;
-}
-
 request_seq requests::seq_of(ticket id) const {
   const auto it = queue_.find(id);
   return it == queue_.end() ? request_seq{} : it->second.seq;

@@ -40,7 +40,6 @@ class requests {
   /// The session `old` is over: what was sent under it is unsure, the rest goes on under the next one.
   void on_session_over(session_epoch old);
   void tick(replica*);
-  instant next_wake() const;
 
   struct answered {
     ticket id;

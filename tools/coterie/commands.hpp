@@ -34,7 +34,7 @@ struct run_options {
   std::vector<std::string> seeds;
   std::map<std::string, std::string> tags;
   ms session_ttl{5'000};
-  bool bootstrap_single = false, rejoin = false, gossip_only = false, insecure = false, demo = false;
+  bool bootstrap_single = false, rejoin = false, gossip_only = false, insecure = false;
   std::map<std::string, runner_options> runners;
 };
 /// Fills what the file says and the command line (the names in `given`) does not.
