@@ -114,10 +114,13 @@ void requests::on_refused(const wire::forward_refused& r) {
     if (session != session_) continue;
     const auto it = by_seq_.find(seq);
     if (it == by_seq_.end()) continue;
-    auto& i = queue_.at(it->second);
+    const auto at = queue_.find(it->second);
+    auto& i = at->second;
     if (i.unanswered_sends > 0) --i.unanswered_sends;
-    // Not appended there: try the next leader soon.
-    i.last_sent = ctx_.now.steady - resend_after + 50ms;
+    if (r.code == errc::limit && i.unanswered_sends == 0)  // no copy of it is under way: certainly not done
+      finish(at, {errc::limit, 0, 0, "the leader's disk is nearly full: nothing was done; free space there"});
+    else  // not appended there: try the next leader soon
+      i.last_sent = ctx_.now.steady - resend_after + 50ms;
   }
 }
 

@@ -33,7 +33,8 @@ struct join_answer {
 struct forward {
   std::vector<shared_bytes> commands;
 };
-/// This node is not the leader (any more), or refuses: nothing of this was appended.
+/// This node is not the leader (any more), or refuses: nothing of this was appended. limit: data, and the disk is
+/// nearly full, so that trying again is of no use.
 struct forward_refused {
   std::vector<std::pair<session_epoch, request_seq>> requests;
   errc code{};
