@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include "base/overloaded.hpp"
+#include "engine/admission.hpp"
 #include "engine/state.hpp"
 #include "machine/check.hpp"
-#include "machine/due.hpp"
 #include "wire/codec.hpp"
 
 namespace coterie::engine {
@@ -20,29 +20,12 @@ void engine::state::on_call(const call& c) {
   const duration timeout = c.timeout ? duration(*c.timeout) : opt.call_timeout;
   const auto deadline = ctx.now.steady + timeout;
   const auto id = c.id;
-  const auto refuse_low = [&] {
-    if (low_disk) ctx.refuse(id, errc::limit, "the disk of this node is nearly full: free space, then try again");
-    return low_disk;
-  };
-  const bool log_free =
-      std::holds_alternative<wire::get_status>(c.what) || std::holds_alternative<wire::get_members>(c.what) ||
-      std::holds_alternative<wire::wait_members>(c.what) || std::holds_alternative<wire::follow_events>(c.what) ||
-      std::holds_alternative<wire::stop_node>(c.what) || std::holds_alternative<wire::publish>(c.what) ||
-      std::holds_alternative<wire::listen>(c.what) || std::holds_alternative<wire::register_cache>(c.what) ||
-      std::holds_alternative<wire::invalidate_cache>(c.what) || std::holds_alternative<wire::list_caches>(c.what) ||
-      std::holds_alternative<wire::add_runner>(c.what);
-  if (opt.gossip_only && !log_free)
+  const auto rule = admission_of(c.what);
+  if (opt.gossip_only && rule.needs_log)
     return ctx.refuse(id, errc::unavailable,
                       "this node runs with --gossip-only: it has membership and messages, no log");
-  if (end && !std::holds_alternative<wire::get_status>(c.what) && !std::holds_alternative<wire::release_lock>(c.what) &&
-      !std::holds_alternative<wire::finish_job>(c.what) && !std::holds_alternative<wire::end_process>(c.what) &&
-      !std::holds_alternative<wire::get_members>(c.what))
-    return ctx.refuse(id, errc::closed, "the node is stopping: ask another one");
-  const bool local_log =
-      std::holds_alternative<wire::peek_journal>(c.what) || std::holds_alternative<wire::count_journal>(c.what) ||
-      std::holds_alternative<wire::begin_process>(c.what) || std::holds_alternative<wire::end_process>(c.what) ||
-      std::holds_alternative<wire::watch_journal>(c.what);
-  if (local_log && !rep)
+  if (end && !rule.while_stopping) return ctx.refuse(id, errc::closed, "the node is stopping: ask another one");
+  if (rule.needs_formed && !rep)
     return ctx.refuse(id, errc::unavailable,
                       fmt::format("the cluster is not formed yet ({}): wait, or see coterie status",
                                   genesis ? genesis->situation() : ""));
@@ -59,17 +42,15 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::acquire_lock& x) { locks.acquire(id, x, timeout); },
                  [&](const wire::release_lock& x) { locks.release(id, x); },
                  [&](const wire::add_job& x) {
-                   if (refuse_low()) return;
                    auto job = x.job;
                    if (job.id.empty()) job.id = fmt::format("job-{:016x}{:016x}", ctx.random.next(), ctx.random.next());
-                   auto name = job.id;
-                   submit(id, std::move(job), timeout, std::move(name));
+                   submit(id, std::move(job), timeout);
                  },
                  [&](const wire::remove_job& x) { submit(id, machine::unschedule_job{x.id}, timeout); },
                  [&](const wire::add_runner& x) { jobs.add_runner(id, x); },
                  [&](const wire::finish_job& x) { jobs.finish(id, x); },
                  [&](const wire::append_journal& x) {
-                   if (!refuse_low()) submit(id, machine::journal_append{x.journal, x.key, x.items}, timeout);
+                   submit(id, machine::journal_append{x.journal, x.key, x.items}, timeout);
                  },
                  [&](const wire::keep_journal& x) {
                    submit(id, machine::journal_retention{x.journal, x.keep}, timeout);
@@ -84,9 +65,11 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::list_caches&) { shared.list(id); },
                  [&](const wire::publish& x) { shared.publish(id, x); },
                  [&](const wire::listen& x) { shared.listen(id, x); },
-                 [&](const auto& x) {
-                   barrier(id, x, timeout);
-                 },  // list_locks, list_jobs, job_history, reset_journal, wait_visible
+                 [&](const wire::list_locks& x) { barrier(id, x, timeout); },
+                 [&](const wire::list_jobs& x) { barrier(id, x, timeout); },
+                 [&](const wire::job_history& x) { barrier(id, x, timeout); },
+                 [&](const wire::reset_journal& x) { barrier(id, x, timeout); },
+                 [&](const wire::wait_visible& x) { barrier(id, x, timeout); },
              },
              c.what);
 }
@@ -109,11 +92,14 @@ void engine::state::on_cancel(call_id id) {
   }
 }
 
-void engine::state::submit(call_id id, machine::command_body body, duration timeout, std::string job) {
+void engine::state::submit(call_id id, machine::command_body body, duration timeout) {
+  if (low_disk && grows_data(body))
+    return ctx.refuse(id, errc::limit, "the disk of this node is nearly full: free space, then try again");
   if (auto ok = machine::check(body, opt.limits); !ok) return ctx.reply(id, ok.error());
+  auto expected = expected_of(body);
   auto t = outbox.submit(std::move(body), ctx.now.steady + timeout);
   if (!t) return ctx.reply(id, t.error());
-  submitted[*t] = {id, std::move(job)};
+  submitted[*t] = {id, std::move(expected)};
   next_request_tick = std::min(next_request_tick, ctx.now.steady + 100ms);
 }
 
@@ -121,30 +107,16 @@ void engine::state::on_answer(const requests::answered& a) {
   if (locks.on_answer(a) || jobs.on_answer(a)) return;
   const auto it = submitted.find(a.id);
   if (it == submitted.end()) return;
-  const auto [id, job] = std::move(it->second);
+  const auto [id, expected] = std::move(it->second);
   submitted.erase(it);
   if (!a.what.ok()) return ctx.refuse(id, a.what.code, a.what.text.empty() ? describe(a.what.code) : a.what.text);
-  if (!job.empty()) {
-    wire::job_added out{job, a.what.value, a.what.value2 != 0, {}, {}};
-    const auto j = rep->state().jobs().find(job);
-    if (j != rep->state().jobs().end()) {
-      out.next = j->second.next;
-      out.then = machine::time_after_next(j->second);
-    }
-    return ctx.reply(id, std::move(out));
-  }
-  if (a.what.value > 0) {
-    wire::appended out;
-    for (auto i = a.what.value; i <= std::max(a.what.value, a.what.value2); ++i) out.ids.push_back(i);
-    return ctx.reply(id, std::move(out));
-  }
-  ctx.reply(id, wire::done{});
+  ctx.reply(id, response_to(expected, a.what, rep->state()));
 }
 
 // ---- linearizable reads
 // --------------------------------------------------------------------------------------------------------
 
-void engine::state::barrier(call_id id, wire::request what, duration timeout) {
+void engine::state::barrier(call_id id, linearizable_read what, duration timeout) {
   if (const auto* r = std::get_if<wire::reset_journal>(&what))
     if (auto ok = machine::check_journal(r->journal); !ok) return ctx.reply(id, ok.error());
   if (barriers.size() >= opt.max_calls) return ctx.refuse(id, errc::limit, "too many reads wait on this node");
@@ -184,7 +156,7 @@ void engine::state::check_barriers() {
   }
 }
 
-void engine::state::serve(call_id id, const wire::request& what) {
+void engine::state::serve(call_id id, const linearizable_read& what) {
   const auto& m = rep->state();
   std::visit(
       overloaded{
@@ -226,15 +198,11 @@ void engine::state::serve(call_id id, const wire::request& what) {
                           .max_bytes = 8u << 20,
                           .reverse = true});
           },
-          [&](const auto&) { ctx.refuse(id, errc::bad_argument, "not a read"); },
       },
       what);
 }
 
-void engine::state::on_read(const read_done& r) {
-  if (!rep) return;
-  if (rep->owns(r.id)) return rep->on_read(r);
-  if (journals.on_read(r, *rep)) return;
+void engine::state::on_history(const read_done& r) {
   const auto it = history_reads.find(r.id);
   if (it == history_reads.end()) return;
   const auto id = it->second;
@@ -250,23 +218,8 @@ void engine::state::on_read(const read_done& r) {
   ctx.reply(id, std::move(out));
 }
 
-void engine::state::on_written(std::uint64_t sequence) {
-  for (const auto& w : disk.on_written(sequence)) {
-    std::visit(overloaded{
-                   [](const nobody&) {},
-                   [&](const raft_persist& x) { rep->on_written(x); },
-                   [&](const genesis_persist& x) { genesis->on_persisted(x.sequence, ctx.now.steady); },
-                   [&](const cursor_saved& x) { journals.on_saved(x, *rep); },
-                   [&](const chunk_saved& x) { rep->on_chunk_saved(x); },
-                   [&](const snapshot_installed&) { rep->on_installed(); },
-                   [&](const removal_saved&) { halt(true, "left"); },
-               },
-               w);
-  }
-}
-
-// ---- waiting for members, ending
-// -----------------------------------------------------------------------------------------------
+// ---- waiting for members
+// ----------------------------------------------------------------------------------------------
 
 void engine::state::check_waiting_members() {
   for (auto it = member_waits.begin(); it != member_waits.end();) {
@@ -285,79 +238,6 @@ void engine::state::check_waiting_members() {
     }
     it = member_waits.erase(it);
   }
-}
-
-void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
-  if (leaving) {
-    if (!rep || !is_member()) return ctx.refuse(id, errc::unavailable, "the node is not a member yet: stop it instead");
-    std::size_t others = 0;
-    for (const auto& [m, x] : rep->state().members()) others += m != ctx.self && !x.removed;
-    if (others == 0)
-      return ctx.refuse(id, errc::unavailable, "the last member can't leave its cluster: stop it instead");
-    if (!requests::quorum_contact(&*rep, ctx.now.steady))
-      return ctx.refuse(id, errc::no_quorum,
-                        "leaving is a log entry and needs a majority of the voters: stop the node instead");
-  }
-  end.emplace();
-  end->call = id;
-  end->leaving = leaving;
-  end->deadline = ctx.now.steady + std::max<duration>(timeout, 1s);
-  end->drain_until = ctx.now.steady + std::max<duration>(timeout, 1s) / 2;
-  if (!leaving) members.say_stopping(ctx.now);
-  if (own.epoch()) outbox.submit_quietly(machine::set_activity{false, true});
-  locks.begin_stop();
-  jobs.begin_stop();
-  for (const auto& [w, x] : member_waits) ctx.refuse(w, errc::closed, "the node is stopping");
-  member_waits.clear();
-}
-
-// Drain, (leave the registry,) close the session, hand over leadership, go.
-void engine::state::tend_end() {
-  auto& e = *end;
-  if (e.done) return;
-  const auto now = ctx.now.steady;
-  const bool late = now >= e.deadline;
-  const bool contact = rep && requests::quorum_contact(&*rep, now);
-  if (!late && now < e.drain_until && contact && !(locks.idle() && jobs.idle())) return;
-  if (e.leaving && !e.removed) {
-    const bool leader = rep && rep->leader() == ctx.self;
-    if (leader && !late) {
-      // A leader hands over first, so that its own removal is somebody else's work.
-      for (const auto& p : rep->core().progress())
-        if (rep->core().conf().is_voter(p.id) && p.recently_active && rep->core().transfer_leadership(p.id, now)) break;
-      if (rep->core().conf().voters.size() > 1) return;
-    }
-    if (!e.removal_sent || now >= next_join) {
-      e.removal_sent = true;
-      next_join = now + 500ms;
-      if (rep) send_to_leader(machine::remove_member{ctx.self, true});
-    }
-    if (!late) return;
-    ctx.refuse(e.call, errc::timeout, "leaving was not confirmed in time: the node goes on; try again");
-    locks.resume();
-    jobs.resume();
-    outbox.submit_quietly(machine::set_activity{true, false});
-    end.reset();
-    return;
-  }
-  if (!e.session_abandoned) {
-    e.session_abandoned = true;
-    e.closed = !own.epoch();
-    own.abandon();
-    if (!e.closed && contact) return;
-  }
-  if (!e.closed && contact && !late) return;
-  if (!e.leaving && rep && rep->leader() == ctx.self && !late && contact && rep->core().conf().voters.size() > 1) {
-    for (const auto& p : rep->core().progress())
-      if (rep->core().conf().is_voter(p.id) && p.recently_active && rep->core().transfer_leadership(p.id, now)) break;
-    return;
-  }
-  e.done = true;
-  ctx.reply(e.call, wire::done{});
-  if (!e.leaving) return halt(true, "stopped");
-  members.say_left(ctx.now);
-  settle_members();
-  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("left"))}, true, removal_saved{});
 }
 
 }  // namespace coterie::engine

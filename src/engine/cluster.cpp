@@ -126,12 +126,7 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const wire::keepalive& m) {
                    keeper.on_keepalive({from, m.epoch, m.id});
                  },
-                 [&](const wire::keepalive_ack& m) {
-                   if (own.on_ack(m.epoch, m.id, m.ended)) {
-                     locks.on_renewed();
-                     jobs.on_renewed();
-                   }
-                 },
+                 [&](const wire::keepalive_ack& m) { on_keepalive_ack(m); },
                  [&](const wire::snapshot_chunk& m) {
                    if (formed()) rep->on_chunk(from, m);
                  },
@@ -315,41 +310,6 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
 void engine::state::on_join_answer(const wire::join_answer& a) {
   if (a.ok || a.retry || is_member()) return;
   halt(false, "join refused: " + a.reason);
-}
-
-void engine::state::on_forward(node_id from, const wire::forward& f) {
-  if (!rep) return;
-  std::vector<machine::command> commands;
-  wire::forward_refused refused;
-  for (const auto& bytes : f.commands) {
-    auto c = wire::decode_command(bytes.view());
-    if (!c) {
-      ctx.stats.add("forward.undecodable");
-      continue;
-    }
-    const bool data = std::holds_alternative<machine::journal_append>(c->body) ||
-                      std::holds_alternative<machine::schedule_job>(c->body);
-    // Expire is the proposer's own and is never forwarded (docs/consensus.md 1.9).
-    if (std::holds_alternative<machine::expire_session>(c->body)) {
-      ctx.stats.add("forward.expire_refused");
-    } else if (data && low_disk) {
-      refused.code = errc::limit;
-      refused.requests.emplace_back(c->session, c->seq);
-    } else {
-      commands.push_back(std::move(*c));
-    }
-  }
-  if (!refused.requests.empty()) peers.send(from, std::exchange(refused, {}));
-  if (commands.empty()) return;
-  for (const auto& c : commands) refused.requests.emplace_back(c.session, c.seq);
-  if (rep->leading()) {
-    auto ok = rep->propose(std::move(commands));
-    if (ok) return;
-    refused.code = ok.error().code == errc::limit ? errc::timeout : ok.error().code;
-  } else {
-    refused.code = errc::unavailable;
-  }
-  peers.send(from, std::move(refused));
 }
 
 }  // namespace coterie::engine

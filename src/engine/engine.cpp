@@ -100,6 +100,27 @@ void engine::state::step(const event& e) {
   if (!halted_) settle();
 }
 
+void engine::state::on_read(const read_done& r) {
+  if (!rep) return;
+  if (rep->owns(r.id)) return rep->on_read(r);
+  if (!journals.on_read(r, *rep)) on_history(r);
+}
+
+void engine::state::on_written(std::uint64_t sequence) {
+  for (const auto& w : disk.on_written(sequence)) {
+    std::visit(overloaded{
+                   [](const nobody&) {},
+                   [&](const raft_persist& x) { rep->on_written(x); },
+                   [&](const genesis_persist& x) { genesis->on_persisted(x.sequence, ctx.now.steady); },
+                   [&](const cursor_saved& x) { journals.on_saved(x, *rep); },
+                   [&](const chunk_saved& x) { rep->on_chunk_saved(x); },
+                   [&](const snapshot_installed&) { rep->on_installed(); },
+                   [&](const removal_saved&) { halt(true, "left"); },
+               },
+               w);
+  }
+}
+
 void engine::state::run_timers() {
   const auto now = ctx.now.steady;
   if (now >= members.next_wake()) members.tick(ctx.now);

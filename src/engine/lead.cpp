@@ -1,10 +1,10 @@
-// What follows from the log: applied entries told to whoever waits for them, the own session kept alive, and the duties
-// of a leader.
+// The duties of a leader: commands of others proposed, sessions expired, jobs fired, journals trimmed, the
+// configuration kept like the registry.
 #include <algorithm>
 
 #include <fmt/format.h>
 
-#include "base/overloaded.hpp"
+#include "engine/admission.hpp"
 #include "engine/state.hpp"
 #include "wire/codec.hpp"
 
@@ -16,74 +16,11 @@ constexpr std::size_t max_duties = 256;
 constexpr std::uint64_t caught_up = 1'000;  // entries behind at which a learner may take a voter's place
 }  // namespace
 
-bool engine::state::settle_replica() {
-  if (!rep) return false;
-  bool busy = false;
-  while (rep->settle()) busy = true;
-  if (rep->take_installed()) on_installed();
-  if (rep->take_role_changed()) on_role();
-  for (auto& a : rep->take_applied()) on_applied(a);
-  on_reads();
-  return busy;
-}
-
-void engine::state::on_applied(applied_entry& a) {
-  if (a.configuration) return;
-  // The answer first: it says which request of ours the grant or claim that follows belongs to.
-  if (a.command.session && a.command.session == own.epoch() && !a.outcome.duplicate) {
-    outbox.on_applied(a.command, a.outcome.result);
-    settle_answers();
-  }
-  for (const auto& h : a.outcome.happened) {
-    on_happening(h);
-    say(h);
-  }
-}
-
-void engine::state::on_happening(const machine::happening& h) {
-  std::visit(overloaded{
-                 [&](const machine::session_opened& x) {
-                   own.on_opened(x.session);
-                   if (own.epoch() == x.session.epoch) jobs.on_session();
-                 },
-                 [&](const machine::session_ended& x) {
-                   own.on_ended(x.epoch);
-                   keeper.on_ended(x.epoch);
-                   if (end && x.node == ctx.self) end->closed = true;
-                 },
-                 [&](const machine::lock_granted& x) { locks.on_granted(x); },
-                 [&](const machine::run_claimed& x) { jobs.on_claimed(x); },
-                 [&](const machine::journal_grew& x) { journals.on_grew(x.journal, x.last); },
-                 [&](const machine::member_changed& x) {
-                   if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
-                   if (x.member.removed)
-                     peers.forget(x.member.id);
-                   else if (x.member.id != ctx.self)
-                     peers.learn(x.member.id, x.member.at);
-                 },
-                 [](const auto&) {},
-             },
-             h);
-}
-
-void engine::state::on_installed() {
-  const auto& m = rep->state();
-  ctx.log(log_level::info, fmt::format("state received: log at {}", rep->core().applied()));
-  for (const auto& [id, x] : m.members())
-    if (!x.removed && id != ctx.self && !peers.up(id)) peers.learn(id, x.at);
-  for (const auto& [e, s] : m.sessions()) own.on_opened(s);
-  if (own.epoch() && !m.session(own.epoch())) own.on_ended(own.epoch());
-  outbox.on_installed(m.session(own.epoch()));
-  settle_answers();
-  locks.on_installed(m);
-  jobs.on_installed(m);
-}
-
 void engine::state::on_role() {
   const auto& c = rep->core();
   const bool leading = c.current_role() == raft::role::leader;
   if (leading && (!was_leading || led_term != c.current_term())) {
-    keeper.on_lead(c.current_term());
+    keeper.on_lead();
     led_term = c.current_term();
     last_duty = {};
     next_lead = ctx.now.steady;
@@ -104,23 +41,6 @@ void engine::state::on_role() {
   }
 }
 
-void engine::state::on_reads() {
-  for (const auto& r : rep->take_reads()) {
-    if (const auto it = rounds.find(r.id); it != rounds.end()) {
-      if (r.ok) acknowledge(it->second);
-      rounds.erase(it);
-      continue;
-    }
-    const auto it = barriers.find(r.id);
-    if (it == barriers.end()) continue;
-    if (r.ok)
-      it->second.index = r.index;
-    else
-      it->second.retry = ctx.now.steady + 50ms;
-  }
-  check_barriers();
-}
-
 // The round is confirmed: rules (a) and (b) of docs/consensus.md 1.9 are looked at now, when the acks leave.
 void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list) {
   if (!rep->leading() || !keeper.leading()) return;
@@ -130,12 +50,10 @@ void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list
     // A follower may have applied the Open before this leader has: not gone, only not here yet. The node asks again.
     if (!exists && log_index(w.epoch.value) > rep->core().applied()) continue;
     const wire::keepalive_ack ack{w.epoch, w.id, !exists};
-    if (w.from != ctx.self) {
+    if (w.from != ctx.self)
       peers.send(w.from, ack);
-    } else if (own.on_ack(ack.epoch, ack.id, ack.ended)) {
-      locks.on_renewed();
-      jobs.on_renewed();
-    }
+    else
+      on_keepalive_ack(ack);
   }
 }
 
@@ -155,25 +73,6 @@ void engine::state::propose(std::vector<machine::command_body> bodies) {
   }
   const auto n = commands.size();
   if (auto first = rep->propose(std::move(commands))) last_duty = *first + (n - 1);
-}
-
-void engine::state::tend_session() {
-  if (!rep) return;
-  const auto w = own.tick(is_member(), end && (end->session_abandoned || end->removed));
-  if (w.lapsed) {
-    locks.on_lapsed();
-    jobs.on_lapsed();
-    outbox.on_session_over(w.old);
-    settle_answers();
-  }
-  if (w.open) send_to_leader(*w.open);
-  for (const auto& c : w.close) send_to_leader(c);
-  if (w.renew) {
-    if (keeper.leading())
-      keeper.on_keepalive({ctx.self, own.epoch(), *w.renew});
-    else if (rep->leader())
-      peers.send(rep->leader(), wire::keepalive{own.epoch(), *w.renew});
-  }
 }
 
 void engine::state::lead() {
@@ -235,8 +134,38 @@ void engine::state::reconcile_configuration() {
             fmt::format("configuration changes to {} voters, {} learners", voters.size(), learners.size()));
 }
 
-void engine::state::settle_answers() {
-  for (const auto& a : outbox.take_answers()) on_answer(a);
+// Commands of other nodes.
+void engine::state::on_forward(node_id from, const wire::forward& f) {
+  if (!rep) return;
+  std::vector<machine::command> commands;
+  wire::forward_refused refused;
+  for (const auto& bytes : f.commands) {
+    auto c = wire::decode_command(bytes.view());
+    if (!c) {
+      ctx.stats.add("forward.undecodable");
+      continue;
+    }
+    // Expire is the proposer's own and is never forwarded (docs/consensus.md 1.9).
+    if (std::holds_alternative<machine::expire_session>(c->body)) {
+      ctx.stats.add("forward.expire_refused");
+    } else if (low_disk && grows_data(c->body)) {
+      refused.code = errc::limit;
+      refused.requests.emplace_back(c->session, c->seq);
+    } else {
+      commands.push_back(std::move(*c));
+    }
+  }
+  if (!refused.requests.empty()) peers.send(from, std::exchange(refused, {}));
+  if (commands.empty()) return;
+  for (const auto& c : commands) refused.requests.emplace_back(c.session, c.seq);
+  if (rep->leading()) {
+    auto ok = rep->propose(std::move(commands));
+    if (ok) return;
+    refused.code = ok.error().code == errc::limit ? errc::timeout : ok.error().code;
+  } else {
+    refused.code = errc::unavailable;
+  }
+  peers.send(from, std::move(refused));
 }
 
 }  // namespace coterie::engine

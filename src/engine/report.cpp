@@ -10,7 +10,6 @@
 namespace coterie::engine {
 
 namespace {
-
 std::string text(wall_time t) { return fmt::format("{:%FT%T}Z", t); }
 }  // namespace
 

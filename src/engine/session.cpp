@@ -138,7 +138,7 @@ bool session::on_ack(session_epoch e, std::uint64_t id, bool ended) {
 // ---- the leader's side
 // -------------------------------------------------------------------------------------------------------
 
-void session_keeper::on_lead(term) {
+void session_keeper::on_lead() {
   leading_ = true;
   since_ = ctx_.now;
   last_.clear();

@@ -69,13 +69,13 @@ class session_keeper {
     std::uint64_t id = 0;
   };
 
-  /// This node began to lead `t` (from is the instant it became leader), or does not lead any more.
-  void on_lead(term t);
+  /// This node began to lead (a new term counts as a new beginning), or does not lead any more.
+  void on_lead();
   void on_follow();
   bool leading() const { return leading_; }
   /// A keepalive: the timer is extended at receipt; the ack waits for a quorum round begun after it.
   void on_keepalive(const waiting&);
-  /// Keepalives received since the last call: ask for one confirmation round, then give them to confirmed().
+  /// Keepalives received since the last call: to be acknowledged when one confirmation round, begun now, is through.
   std::vector<waiting> take_unconfirmed() { return std::exchange(unconfirmed_, {}); }
   /// Rule (b) at the ack: no Expire for that session is in this leader's log.
   bool may_ack(session_epoch e) const { return !expiring_.contains(e); }

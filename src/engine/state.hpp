@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/answers.hpp"
 #include "engine/bus.hpp"
 #include "engine/context.hpp"
 #include "engine/disk_queue.hpp"
@@ -35,6 +36,8 @@ struct engine::state {
   instant next_wake() const;
   void run_timers();
   void chores();
+  void on_read(const read_done&);
+  void on_written(std::uint64_t sequence);
   void halt(bool ok, std::string reason);
 
   // ---- cluster.cpp: streams, formation, joining ----
@@ -47,7 +50,6 @@ struct engine::state {
   void on_peer(node_id from, wire::peer_message);
   void on_join_request(node_id from, const wire::join_request&);
   void on_join_answer(const wire::join_answer&);
-  void on_forward(node_id from, const wire::forward&);
   swim::hello own_hello() const;
   void greet_all();
   void form();
@@ -57,34 +59,43 @@ struct engine::state {
   void dial_members();
   bool is_member() const;
 
-  // ---- lead.cpp: applying, leading ----
+  // ---- applied.cpp: what follows from the log ----
   bool settle_replica();
   void on_applied(applied_entry&);
   void on_happening(const machine::happening&);
-  void on_role();
-  void on_reads();
+  void settle_answers();
   void on_installed();
+  void on_reads();
   void tend_session();
+  void on_keepalive_ack(const wire::keepalive_ack&);
+
+  // ---- lead.cpp: duties of a leader, and what others ask of it ----
+  void on_role();
   void lead();
   void reconcile_configuration();
   void propose(std::vector<machine::command_body>);
   void acknowledge(const std::vector<session_keeper::waiting>&);
   void send_to_leader(machine::command_body);
-  void settle_answers();
+  void on_forward(node_id from, const wire::forward&);
 
   // ---- calls.cpp: what clients ask ----
+  using linearizable_read =
+      std::variant<wire::list_locks, wire::list_jobs, wire::job_history, wire::reset_journal, wire::wait_visible>;
   void on_call(const call&);
   void on_cancel(call_id);
-  void on_read(const read_done&);
-  void on_written(std::uint64_t sequence);
-  void submit(call_id, machine::command_body, duration timeout, std::string job = {});
-  void barrier(call_id, wire::request, duration timeout);
-  void serve(call_id, const wire::request&);
+  void submit(call_id, machine::command_body, duration timeout);
+  void barrier(call_id, linearizable_read, duration timeout);
+  void serve(call_id, const linearizable_read&);
   void on_answer(const requests::answered&);
+  void on_history(const read_done&);
   void check_barriers();
   void check_waiting_members();
+
+  // ---- end.cpp: stopping, leaving ----
   void begin_end(call_id, bool leaving, duration timeout);
   void tend_end();
+  void give_up_leaving();
+  bool hand_over();
 
   // ---- report.cpp: what there is to say ----
   wire::status_info status() const;
@@ -115,7 +126,7 @@ struct engine::state {
 
   struct barrier_wait {
     call_id call;
-    wire::request what;
+    linearizable_read what;
     instant deadline, retry = never;
     std::optional<log_index> index;
     bool saw_quorum = false;
@@ -125,8 +136,8 @@ struct engine::state {
   std::uint64_t next_round = 0;
   struct pending_call {
     call_id call;
-    std::string job;
-  };  // job: id of a job that is being added
+    expectation expected;
+  };
   std::map<ticket, pending_call> submitted;
   std::map<read_id, call_id> history_reads;
   struct member_wait {
@@ -137,9 +148,8 @@ struct engine::state {
 
   struct ending {
     call_id call;
-    bool leaving = false, removal_sent = false, removed = false, closed = false, session_abandoned = false,
-         done = false;
-    instant deadline, drain_until;
+    bool leaving = false, removed = false, closed = false, session_abandoned = false, done = false;
+    instant deadline, drain_until, next_removal = instant::min();
   };
   std::optional<ending> end;
   log_index last_duty;  // index of the last duty proposed: wait until it is applied

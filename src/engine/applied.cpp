@@ -1,0 +1,125 @@
+// What follows from the log on every node: applied entries told to whoever waits for them, received states, confirmed
+// reads, and the own session kept alive.
+#include <fmt/format.h>
+
+#include "base/overloaded.hpp"
+#include "engine/state.hpp"
+
+namespace coterie::engine {
+
+bool engine::state::settle_replica() {
+  if (!rep) return false;
+  bool busy = false;
+  while (rep->settle()) busy = true;
+  if (rep->take_installed()) on_installed();
+  if (rep->take_role_changed()) on_role();
+  for (auto& a : rep->take_applied()) on_applied(a);
+  on_reads();
+  return busy;
+}
+
+void engine::state::on_applied(applied_entry& a) {
+  if (a.configuration) return;
+  // The answer first: it says which request of ours the grant or claim that follows belongs to.
+  if (a.command.session && a.command.session == own.epoch() && !a.outcome.duplicate) {
+    outbox.on_applied(a.command, a.outcome.result);
+    settle_answers();
+  }
+  for (const auto& h : a.outcome.happened) {
+    on_happening(h);
+    say(h);
+  }
+}
+
+void engine::state::on_happening(const machine::happening& h) {
+  std::visit(overloaded{
+                 [&](const machine::session_opened& x) {
+                   own.on_opened(x.session);
+                   if (own.epoch() == x.session.epoch) jobs.on_session();
+                 },
+                 [&](const machine::session_ended& x) {
+                   own.on_ended(x.epoch);
+                   keeper.on_ended(x.epoch);
+                   if (end && x.node == ctx.self) end->closed = true;
+                 },
+                 [&](const machine::lock_granted& x) { locks.on_granted(x); },
+                 [&](const machine::run_claimed& x) { jobs.on_claimed(x); },
+                 [&](const machine::journal_grew& x) { journals.on_grew(x.journal, x.last); },
+                 [&](const machine::member_changed& x) {
+                   if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
+                   if (x.member.removed)
+                     peers.forget(x.member.id);
+                   else if (x.member.id != ctx.self)
+                     peers.learn(x.member.id, x.member.at);
+                 },
+                 // Of interest to followers of the event stream only: see report.cpp.
+                 [](const machine::lock_freed&) {},
+                 [](const machine::run_finished&) {},
+                 [](const machine::job_changed&) {},
+                 [](const machine::job_assigned&) {},
+                 [](const machine::journal_trimmed&) {},
+             },
+             h);
+}
+
+void engine::state::settle_answers() {
+  for (const auto& a : outbox.take_answers()) on_answer(a);
+}
+
+void engine::state::on_installed() {
+  const auto& m = rep->state();
+  ctx.log(log_level::info, fmt::format("state received: log at {}", rep->core().applied()));
+  for (const auto& [id, x] : m.members())
+    if (!x.removed && id != ctx.self && !peers.up(id)) peers.learn(id, x.at);
+  for (const auto& [e, s] : m.sessions()) own.on_opened(s);
+  if (own.epoch() && !m.session(own.epoch())) own.on_ended(own.epoch());
+  outbox.on_installed(m.session(own.epoch()));
+  settle_answers();
+  locks.on_installed(m);
+  jobs.on_installed(m);
+}
+
+void engine::state::on_reads() {
+  for (const auto& r : rep->take_reads()) {
+    if (const auto it = rounds.find(r.id); it != rounds.end()) {
+      if (r.ok) acknowledge(it->second);
+      rounds.erase(it);
+      continue;
+    }
+    const auto it = barriers.find(r.id);
+    if (it == barriers.end()) continue;
+    if (r.ok)
+      it->second.index = r.index;
+    else
+      it->second.retry = ctx.now.steady + 50ms;
+  }
+  check_barriers();
+}
+
+void engine::state::tend_session() {
+  if (!rep) return;
+  const auto w = own.tick(is_member(), end && (end->session_abandoned || end->removed));
+  if (w.lapsed) {
+    locks.on_lapsed();
+    jobs.on_lapsed();
+    outbox.on_session_over(w.old);
+    settle_answers();
+  }
+  if (w.open) send_to_leader(*w.open);
+  for (const auto& c : w.close) send_to_leader(c);
+  if (w.renew) {
+    if (keeper.leading())
+      keeper.on_keepalive({ctx.self, own.epoch(), *w.renew});
+    else if (rep->leader())
+      peers.send(rep->leader(), wire::keepalive{own.epoch(), *w.renew});
+  }
+}
+
+// The leader confirmed a renewal, by a message or, here, by itself.
+void engine::state::on_keepalive_ack(const wire::keepalive_ack& a) {
+  if (!own.on_ack(a.epoch, a.id, a.ended)) return;
+  locks.on_renewed();
+  jobs.on_renewed();
+}
+
+}  // namespace coterie::engine

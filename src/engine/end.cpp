@@ -1,0 +1,89 @@
+// The end of a node: stopping, which keeps its place in the cluster, and leaving, which gives it up. Knows the order in
+// which things are put down, not what they are.
+#include <algorithm>
+
+#include "engine/state.hpp"
+
+namespace coterie::engine {
+
+namespace {
+constexpr duration removal_period = 500ms;
+}
+
+void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
+  if (leaving) {
+    if (!rep || !is_member()) return ctx.refuse(id, errc::unavailable, "the node is not a member yet: stop it instead");
+    std::size_t others = 0;
+    for (const auto& [m, x] : rep->state().members()) others += m != ctx.self && !x.removed;
+    if (others == 0)
+      return ctx.refuse(id, errc::unavailable, "the last member can't leave its cluster: stop it instead");
+    if (!requests::quorum_contact(&*rep, ctx.now.steady))
+      return ctx.refuse(id, errc::no_quorum,
+                        "leaving is a log entry and needs a majority of the voters: stop the node instead");
+  }
+  end.emplace();
+  end->call = id;
+  end->leaving = leaving;
+  end->deadline = ctx.now.steady + std::max<duration>(timeout, 1s);
+  end->drain_until = ctx.now.steady + std::max<duration>(timeout, 1s) / 2;
+  if (!leaving) members.say_stopping(ctx.now);
+  if (own.epoch()) outbox.submit_quietly(machine::set_activity{false, true});
+  locks.begin_stop();
+  jobs.begin_stop();
+  for (const auto& [w, x] : member_waits) ctx.refuse(w, errc::closed, "the node is stopping");
+  member_waits.clear();
+}
+
+// Drain, (leave the registry,) close the session, hand over leadership, go.
+void engine::state::tend_end() {
+  auto& e = *end;
+  if (e.done) return;
+  const auto now = ctx.now.steady;
+  const bool late = now >= e.deadline;
+  const bool contact = rep && requests::quorum_contact(&*rep, now);
+  if (!late && now < e.drain_until && contact && !(locks.idle() && jobs.idle())) return;
+  if (e.leaving && !e.removed) {
+    // A leader hands over first, so that its own removal is somebody else's work.
+    if (!late && hand_over()) return;
+    if (now >= e.next_removal) {
+      e.next_removal = now + removal_period;
+      send_to_leader(machine::remove_member{ctx.self, true});
+    }
+    if (late) give_up_leaving();
+    return;
+  }
+  if (!e.session_abandoned) {
+    e.session_abandoned = true;
+    e.closed = !own.epoch();
+    own.abandon();
+    if (!e.closed && contact) return;
+  }
+  if (!e.closed && contact && !late) return;
+  if (!e.leaving && !late && contact && hand_over()) return;
+  e.done = true;
+  ctx.reply(e.call, wire::done{});
+  if (!e.leaving) return halt(true, "stopped");
+  members.say_left(ctx.now);
+  settle_members();
+  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("left"))}, true, removal_saved{});
+}
+
+void engine::state::give_up_leaving() {
+  ctx.refuse(end->call, errc::timeout, "leaving was not confirmed in time: the node goes on; try again");
+  locks.resume();
+  jobs.resume();
+  outbox.submit_quietly(machine::set_activity{true, false});
+  end.reset();
+}
+
+// As the leader: asks a voter that answers to take over. True while there are other voters, so while it may happen yet.
+bool engine::state::hand_over() {
+  if (!rep || rep->leader() != ctx.self) return false;
+  auto& c = rep->core();
+  if (c.conf().voters.size() <= 1) return false;
+  for (const auto& p : c.progress())
+    if (c.conf().is_voter(p.id) && p.recently_active && c.transfer_leadership(p.id, ctx.now.steady)) break;
+  return true;
+}
+
+}  // namespace coterie::engine
