@@ -1,8 +1,7 @@
-// The clocks of a node, read once a turn (docs/consensus.md 2, S5).
+#include "runtime/clocks.hpp"
+
 #include <chrono>
 #include <ctime>
-
-#include "runtime/driver.hpp"
 
 namespace coterie::runtime {
 

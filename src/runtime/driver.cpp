@@ -4,6 +4,7 @@
 #include "runtime/driver.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <future>
 #include <mutex>
@@ -20,6 +21,7 @@
 #include "base/overloaded.hpp"
 #include "net/control_place.hpp"
 #include "net/transport.hpp"
+#include "runtime/clocks.hpp"
 #include "runtime/control.hpp"
 #include "runtime/control_names.hpp"
 #include "runtime/inbox.hpp"
@@ -85,7 +87,7 @@ struct driver::impl {
   asio::executor_work_guard<asio::io_context::executor_type> always{io.get_executor()};  // it never runs out of work
   asio::steady_timer timer{io};
   inbox calls;
-  lease_page page;
+  const std::shared_ptr<lease_page> page = std::make_shared<lease_page>();
   node_id self;
   address bound;
   std::filesystem::path control_path;
@@ -172,7 +174,7 @@ driver::impl::~impl() {
     asio::post(io, [this] { stopping = true; });
     loop.join();
   }
-  page.set({});
+  page->set({});
   close_calls({errc::closed, "the node has stopped"});
   if (control) control->flush();
   control.reset();
@@ -298,7 +300,7 @@ void driver::impl::answer(const engine::answer& a) {
 }
 
 void driver::impl::set_lease(const engine::lease& l) {
-  page.set(l);
+  page->set(l);
   validity = l;
   if (lease_changed) lease_changed(l);
 }
@@ -358,7 +360,7 @@ void driver::post(std::function<void()> f) {
 }
 
 bool driver::on_loop_thread() const noexcept { return impl_->loop_id.load() == std::this_thread::get_id(); }
-const lease_page& driver::lease() const noexcept { return impl_->page; }
+std::shared_ptr<const lease_page> driver::lease() const noexcept { return impl_->page; }
 
 void driver::on_lease(std::function<void(const engine::lease&)> f) {
   post([i = impl_.get(), f = std::move(f)]() mutable {

@@ -2,8 +2,6 @@
 // above (the public API in this process, the control socket) talks to it in wire requests and responses.
 #pragma once
 
-#include <atomic>
-#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -15,6 +13,7 @@
 #include "base/result.hpp"
 #include "base/time.hpp"
 #include "engine/engine.hpp"
+#include "runtime/lease_page.hpp"
 #include "wire/request.hpp"
 
 namespace coterie::runtime {
@@ -27,27 +26,6 @@ struct driver_options {
   bool rejoin = false;
   std::function<void(const log_line&)> log;  ///< any thread, one call at a time; may be empty
 };
-
-/// The local validity of this node's session as any thread may read it (docs/consensus.md 2: the page). A hold is bound
-/// to its epoch.
-class lease_page {
- public:
-  /// Set by the loop only.
-  void set(const engine::lease&);
-  session_epoch epoch() const noexcept;
-  /// Valid now, by both clocks, for exactly this epoch.
-  bool valid(session_epoch) const noexcept;
-  /// Remaining validity for this epoch; zero when over.
-  duration left(session_epoch) const noexcept;
-
- private:
-  std::atomic<std::uint64_t> sequence_{0};  // seqlock
-  std::atomic<std::uint64_t> epoch_{0};
-  std::atomic<std::int64_t> steady_{0}, boot_{0};
-};
-
-/// Reads CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME and the wall clock.
-times read_clocks() noexcept;
 
 class driver {
  public:
@@ -71,7 +49,8 @@ class driver {
   void post(std::function<void()>);
   bool on_loop_thread() const noexcept;
 
-  const lease_page& lease() const noexcept;
+  /// Outlives the driver; nothing is valid on it once the driver is gone.
+  std::shared_ptr<const lease_page> lease() const noexcept;
   /// Called on the loop thread whenever the lease changed (renewed, over). Set before anything needs it.
   void on_lease(std::function<void(const engine::lease&)>);
   /// Called once when the engine halted (stopped, left, refused, failed), on the loop thread.

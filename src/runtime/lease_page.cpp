@@ -1,8 +1,8 @@
-// The page of the present session: one writer (the loop), any readers. A sequence lock, so that epoch and both
-// deadlines are always read as one.
+#include "runtime/lease_page.hpp"
+
 #include <algorithm>
 
-#include "runtime/driver.hpp"
+#include "runtime/clocks.hpp"
 
 namespace coterie::runtime {
 

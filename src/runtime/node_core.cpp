@@ -56,10 +56,11 @@ result<std::shared_ptr<node_core>> node_core::start(runtime::driver_options d, o
     c->callback_thread_ = std::make_shared<runtime::callback_thread>();
     c->executor_ = [t = c->callback_thread_](std::function<void()> f) { t->post(std::move(f)); };
   }
-  c->watch_ = std::make_unique<runtime::lease_watch>([p = c.get()](session_epoch e) { return p->left(e); });
   auto started = runtime::driver::start(std::move(d));
   if (!started) return tl::unexpected(started.error());
   auto& driver = **started;
+  c->page_ = driver.lease();
+  c->watch_ = std::make_unique<runtime::lease_watch>([p = c.get()](session_epoch e) { return p->left(e); });
   c->name = driver.options().engine.name;
   c->cluster = driver.options().engine.cluster;
   c->bound = driver.bound().str();
@@ -208,11 +209,6 @@ result<node_core::stream> node_core::open(wire::request r, on_answer rest) {
   auto first = answer.get();
   if (auto* f = std::get_if<failure>(&first)) return tl::unexpected(std::move(*f));
   return stream{id, std::move(first)};
-}
-
-duration node_core::left(session_epoch e) const noexcept {
-  const std::shared_lock lock(driver_mutex_);
-  return driver_ ? driver_->lease().left(e) : duration::zero();
 }
 
 // ---- calling the host ----------------------------------------------------------------------------------------------

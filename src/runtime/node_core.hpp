@@ -1,5 +1,5 @@
 // What all services of one node stand on: the driver, the callback executor, the lease watch, the threads of jobs, and
-// the end of them all. Turns questions to the engine into results. Knows no service.
+// the end of them all. Turns questions to the engine into results. Knows of the services only how each is made.
 #pragma once
 
 #include <atomic>
@@ -69,7 +69,7 @@ class node_core : public std::enable_shared_from_this<node_core> {
 
   // ---- the lease
   bool valid(session_epoch e) const noexcept { return left(e) > duration::zero(); }
-  duration left(session_epoch) const noexcept;
+  duration left(session_epoch e) const noexcept { return page_->left(e); }  ///< a few loads and two clock readings
   runtime::lease_watch& watch() noexcept { return *watch_; }
 
   // ---- calling the host
@@ -120,6 +120,7 @@ class node_core : public std::enable_shared_from_this<node_core> {
 
   std::shared_ptr<runtime::callback_thread> callback_thread_;
   executor executor_;
+  std::shared_ptr<const runtime::lease_page> page_;  // the driver's; set once, before any service is made
   std::unique_ptr<runtime::lease_watch> watch_;
   runtime::run_pool runs_;
 
@@ -147,5 +148,6 @@ class job_core;
 std::shared_ptr<lock_core> make_lock_core(std::shared_ptr<node_core>);
 std::shared_ptr<job_core> make_job_core(std::shared_ptr<node_core>);
 std::shared_ptr<cache_manager::impl> make_cache_core(std::shared_ptr<node_core>);
+// Messages and journals keep nothing of their own: message_core.cpp and journal_core.cpp work on the node_core itself.
 
 }  // namespace coterie::detail

@@ -176,16 +176,19 @@ TEST_CASE("a lock makes the lease page valid, and the end of the node ends it") 
   auto d = started(f.alone());
   const auto granted = expect<wire::lock_granted>(first_answer(*d, wire::acquire_lock{"x", "", std::nullopt}));
   REQUIRE(granted.fence != 0);
-  REQUIRE(d->lease().epoch() == granted.epoch);
-  REQUIRE(d->lease().valid(granted.epoch));
+  REQUIRE(d->lease()->epoch() == granted.epoch);
+  REQUIRE(d->lease()->valid(granted.epoch));
   std::promise<engine::halted> over;
   d->on_halted([&](const engine::halted& h) { over.set_value(h); });
   expect<wire::done>(d->ask(wire::stop_node{}));
   auto halted = over.get_future();
   REQUIRE(halted.wait_for(30s) == std::future_status::ready);
   REQUIRE(halted.get().exit_ok);
-  REQUIRE_FALSE(d->lease().valid(granted.epoch));
+  REQUIRE_FALSE(d->lease()->valid(granted.epoch));
   REQUIRE(code_of(d->ask(wire::get_status{})) == errc::closed);
+  const auto page = d->lease();
+  d.reset();
+  REQUIRE_FALSE(page->valid(granted.epoch));  // whoever still has it
 }
 
 TEST_CASE("calls that wait are refused on the loop, and answered when the node goes away") {

@@ -2,7 +2,8 @@
 #include <atomic>
 #include <thread>
 
-#include "runtime/driver.hpp"
+#include "runtime/clocks.hpp"
+#include "runtime/lease_page.hpp"
 #include "support/catch.hpp"
 
 using namespace coterie;
