@@ -111,6 +111,7 @@ K decode_key(const std::string& key) {
 template <class K, class V>
 class cache {
  public:
+  /// Made by cache_manager::get; not for hosts.
   explicit cache(detail::cache_core core) : core_(std::move(core)) {}
 
   /// The value; loads it when it is absent, once for all callers at a time. What the loader throws is thrown to all of
@@ -195,6 +196,7 @@ class cache {
 template <class V>
 class cached_reference {
  public:
+  /// Made by cache_manager; not for hosts.
   explicit cached_reference(detail::cache_core core) : core_(std::move(core)) {}
   /// As cache.
   std::shared_ptr<const V> get() {
@@ -202,7 +204,9 @@ class cached_reference {
       return std::make_shared<const V>((*static_cast<const std::function<V()>*>(core_.loader()))());
     }));
   }
+  /// The value if it is there; does not load it.
   std::shared_ptr<const V> peek() const { return cast(core_.peek({})); }
+  /// Forgets the value here before it returns, and on all other nodes soon after, as cache::remove.
   void reset() { core_.remove_all(); }
 
  private:
@@ -216,6 +220,7 @@ class cached_reference {
 class [[gnu::visibility("default")]] cache_manager {
  public:
   struct impl;
+  /// Made by the node; not for hosts.
   explicit cache_manager(std::shared_ptr<impl>) noexcept;
 
   /// The cache of that name, created on the first call; later calls give the same one and keep its first loader. The

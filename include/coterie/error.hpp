@@ -18,14 +18,14 @@ enum class errc {
   limit,           ///< an argument or a queue is over its limit; the message names the limit
   bad_name,        ///< a name has forbidden characters or a wrong length
   bad_cron,        ///< a cron expression does not parse; see cron_error::position()
-  no_runner,       ///< no runner of this key is registered
-  passive,         ///< the node is passive (or stopping) and takes no such work
+  no_runner,       ///< reserved: nothing fails with it yet
+  passive,         ///< the node is stopping and takes no such work
   retention_gap,   ///< entries after the cursor were removed by age; see retention_gap_error
   closed,          ///< the node has stopped, or has failed
   indeterminate,   ///< the request was sent and its outcome is unknown; repeating it with the same key is safe
   in_callback,     ///< a blocking call from inside one of the node's own callbacks
   exists,          ///< something of that name exists already
-  no_shared_home,  ///< no shared home is configured
+  no_shared_home,  ///< reserved: nothing fails with it yet
   not_found,       ///< no such job, lock, cache or node
   held,            ///< the lock is held by another owner
   bad_argument,    ///< an argument makes no sense; the message says which and why

@@ -118,7 +118,7 @@ struct job_result {
 struct run_details {
   wall_time scheduled;
   std::optional<wall_time> started;
-  std::optional<ms> took;
+  std::optional<ms> took;       ///< by the clock of the node that ran it; nothing = it has not ended, or never began
   std::optional<outcome> what;  ///< nothing = it is running
   std::uint32_t attempt = 1, coalesced = 0;
   std::uint64_t fence = 0;
@@ -137,7 +137,10 @@ struct job_details {
 };
 
 /// What schedule_job does when there is a job of that id.
-enum class if_exists { keep, replace };
+enum class if_exists {
+  keep,     ///< nothing, whatever its configuration
+  replace,  ///< gives it this configuration; an equal one changes nothing
+};
 
 // ---- the service
 // -----------------------------------------------------------------------------------------------------
@@ -146,6 +149,7 @@ enum class if_exists { keep, replace };
 /// timeout, indeterminate (safe to repeat), closed or in_callback. Runs themselves may wait as they like.
 class [[gnu::visibility("default")]] job_service {
  public:
+  /// Made by the node; not for hosts.
   explicit job_service(std::shared_ptr<detail::job_core>) noexcept;
 
   using runner = std::function<job_result(const job_run&)>;

@@ -48,6 +48,7 @@ struct processed {
 /// or indeterminate within 5 s.
 class [[gnu::visibility("default")]] journal {
  public:
+  /// Made by node::open_journal; not for hosts.
   explicit journal(std::shared_ptr<detail::node_core>, std::string name) noexcept;
 
   /// Appends an entry and returns its id once it is durable on a majority. `type` has at most 255 characters, `message`

@@ -57,6 +57,7 @@ struct lock_event {
 /// Waiting calls fail with no_quorum after 5 s without a majority, closed when the node stops, and in_callback.
 class [[gnu::visibility("default")]] cluster_mutex {
  public:
+  /// Made by lock_service::get; not for hosts.
   explicit cluster_mutex(std::shared_ptr<detail::lock_core>, std::string name, lock_options) noexcept;
 
   /// Waits until this thread owns the lock. Locking again what the thread owns costs no message, and fails with
@@ -105,7 +106,9 @@ class [[gnu::visibility("default")]] cluster_mutex {
   bool held() const noexcept;
   /// How long the lease is valid without a further renewal, by this machine's clocks; 0 when not held.
   ms lease_left() const noexcept;
-  /// Stop is requested no later than another owner is possible. Without a hold: a token that is stopped already.
+  /// Stop is requested no later than another owner is possible. Without a hold: a token that is stopped already. A
+  /// std::stop_callback on it runs on the node's lease thread, which ends the other holds, too: it must be quick, must
+  /// not wait, and must not call what waits.
   std::stop_token lost() const;
 
   /// Who owns it now, in the whole cluster; nothing = nobody. Linearizable, waits for a majority.
@@ -129,6 +132,7 @@ class [[gnu::visibility("default")]] lock_lease {
  public:
   /// Holds nothing.
   lock_lease() noexcept;
+  /// Made by lock_service::async_acquire; not for hosts.
   explicit lock_lease(std::shared_ptr<detail::lease_core>) noexcept;
   lock_lease(lock_lease &&) noexcept;
   lock_lease& operator=(lock_lease&&) noexcept;
@@ -149,6 +153,7 @@ class [[gnu::visibility("default")]] lock_lease {
 /// The locks of a node. Thread-safe.
 class [[gnu::visibility("default")]] lock_service {
  public:
+  /// Made by the node; not for hosts.
   explicit lock_service(std::shared_ptr<detail::lock_core>) noexcept;
 
   /// A handle, without any message. `name`: 1 to 255 bytes of printable UTF-8, else bad_name. Names that nobody holds

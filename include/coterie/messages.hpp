@@ -26,6 +26,7 @@ struct message {
 /// Sends to, and hears from, the other nodes. Thread-safe; no function here waits, so all may be called in callbacks.
 class [[gnu::visibility("default")]] messenger {
  public:
+  /// Made by the node; not for hosts.
   explicit messenger(std::shared_ptr<detail::node_core>) noexcept;
 
   /// To every other node that is alive now; never to this one. Of one node and channel messages come in order.

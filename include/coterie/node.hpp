@@ -41,7 +41,17 @@ struct node_options {
 };
 
 /// Where a node is in its life. stopped, left and failed are final.
-enum class node_state { starting, forming, joining, active, stopping, leaving, stopped, left, failed };
+enum class node_state {
+  starting,  ///< nothing is known yet
+  forming,   ///< the founders have not agreed on a cluster yet
+  joining,   ///< it has the log but no place in the cluster, or no valid session (also after losing contact)
+  active,    ///< a member with a valid session: all services work as far as a majority is in contact
+  stopping,  ///< stop() was called: ends what it holds, keeps its place
+  leaving,   ///< leave() was called: gives its place up
+  stopped,   ///< it was stopped; start a new node object to come back
+  left,      ///< it gave its place up; only a new identity (rejoin) comes back
+  failed,    ///< its disk failed, or the cluster refused it; the log says why
+};
 
 /// The name of a state.
 [[gnu::visibility("default")]] const char* to_string(node_state) noexcept;
@@ -51,7 +61,7 @@ struct member {
   std::string name;
   std::string id;       ///< 32 hexadecimal digits, for the life of its data
   std::string address;  ///< host:port
-  std::string state;    ///< alive, suspect, unreachable, failed, stopping or left
+  std::string state;    ///< alive, suspect, stopping, unreachable or left
   std::string role;     ///< voter, standby, observer, or empty while there is no log
   std::string version;
   wall_time since;               ///< of the state
@@ -104,7 +114,7 @@ class [[gnu::visibility("default")]] node {
   /// Active, with a majority in contact and the log caught up. Asks the loop; false once it is over. Throws
   /// in_callback.
   bool ready() const;
-  /// Waits until it is ready; false after `timeout`, or when the node is over.
+  /// Waits until it is ready; false after `timeout`, or when the node is over. Throws in_callback.
   bool wait_ready(ms timeout) const;
 
   /// All members that are known, by name. Needs no majority.

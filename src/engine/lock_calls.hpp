@@ -27,9 +27,10 @@ class lock_calls {
   void on_renewed();  ///< the validity was extended
   void on_lapsed();   ///< the session is over: holds are lost, waiters queue again under the next one
   void on_installed(const machine::machine&);  ///< grants may have been missed
-  /// No new locks; everybody is told. True once nothing is held any more.
+  /// No new locks; waiters are refused, holders are told to end.
   void begin_stop();
   void resume() { stopping_ = false; }
+  /// Nothing is held any more.
   bool idle() const { return holds_.empty(); }
   void tick(const machine::machine*, bool quorum);
   instant next_wake() const;

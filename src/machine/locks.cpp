@@ -15,7 +15,7 @@ void lock_table::grant(turn& t, lock_record& l, session_epoch session, request_s
 
 answer lock_table::acquire(turn& t, const lock_acquire& c, const registry& who) {
   if (!who.takes_work(t.session))
-    return refuse(errc::passive, "the node is passive or stopping and takes no locks: activate it");
+    return refuse(errc::passive, "the node is stopping and takes no locks: ask another one");
   const auto it = locks_.find(c.name);
   if (it == locks_.end()) {
     if (locks_.size() >= t.max.locks)

@@ -128,7 +128,7 @@ using request =
 struct done {};
 struct status_info {
   std::string cluster, node, state, leader,
-      version;  ///< state: starting, forming, joining, active, stopping, left, failed
+      version;  ///< state: forming, joining, active, stopping, leaving or failed
   cluster_id id;
   node_id self;
   boot_epoch boot;
@@ -153,7 +153,7 @@ struct member_list {
 };
 /// kind: member.joined, member.suspect, member.alive, member.unreachable, member.stopping, member.left, member.updated,
 /// view.changed, leader.changed, node.state, session.opened, session.ended, lock.granted, lock.released, job.changed,
-/// job.assigned, job.started, job.finished, journal.appended, cache.invalidated
+/// job.removed, job.assigned, job.started, job.finished, journal.appended, journal.trimmed, cache.invalidated
 struct event_out {
   std::uint64_t index = 0;
   wall_time time;
