@@ -8,12 +8,12 @@
 namespace coterie::engine {
 
 bool engine::state::settle_replica() {
-  if (!rep) return false;
+  if (!replica) return false;
   bool busy = false;
-  while (rep->settle()) busy = true;
-  if (rep->take_installed()) on_installed();
-  if (rep->take_role_changed()) on_role();
-  for (auto& a : rep->take_applied()) on_applied(a);
+  while (replica->settle()) busy = true;
+  if (replica->take_installed()) on_installed();
+  if (replica->take_role_changed()) on_role();
+  for (auto& a : replica->take_applied()) on_applied(a);
   on_reads();
   return busy;
 }
@@ -21,7 +21,7 @@ bool engine::state::settle_replica() {
 void engine::state::on_applied(applied_entry& a) {
   if (a.configuration) return;
   // The answer first: it says which request of ours the grant or claim that follows belongs to.
-  if (a.command.session && a.command.session == own.epoch() && !a.outcome.duplicate) {
+  if (a.command.session && a.command.session == session.epoch() && !a.outcome.duplicate) {
     outbox.on_applied(a.command, a.outcome.result);
     settle_answers();
   }
@@ -34,11 +34,11 @@ void engine::state::on_applied(applied_entry& a) {
 void engine::state::on_happening(const machine::happening& h) {
   std::visit(overloaded{
                  [&](const machine::session_opened& x) {
-                   own.on_opened(x.session);
-                   if (own.epoch() == x.session.epoch) jobs.on_session();
+                   session.on_opened(x.session);
+                   if (session.epoch() == x.session.epoch) jobs.on_session();
                  },
                  [&](const machine::session_ended& x) {
-                   own.on_ended(x.epoch);
+                   session.on_ended(x.epoch);
                    keeper.on_ended(x.epoch);
                    if (end && x.node == ctx.self) end->closed = true;
                  },
@@ -48,9 +48,9 @@ void engine::state::on_happening(const machine::happening& h) {
                  [&](const machine::member_changed& x) {
                    if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
                    if (x.member.removed)
-                     peers.forget(x.member.id);
+                     links.forget(x.member.id);
                    else if (x.member.id != ctx.self)
-                     peers.learn(x.member.id, x.member.at);
+                     links.learn(x.member.id, x.member.at);
                  },
                  // Of interest to followers of the event stream only: see report.cpp.
                  [](const machine::lock_freed&) {},
@@ -67,20 +67,20 @@ void engine::state::settle_answers() {
 }
 
 void engine::state::on_installed() {
-  const auto& m = rep->state();
-  ctx.log(log_level::info, fmt::format("state received: log at {}", rep->core().applied()));
+  const auto& m = replica->machine();
+  ctx.log(log_level::info, fmt::format("state received: log at {}", replica->core().applied()));
   for (const auto& [id, x] : m.members())
-    if (!x.removed && id != ctx.self && !peers.up(id)) peers.learn(id, x.at);
-  for (const auto& [e, s] : m.sessions()) own.on_opened(s);
-  if (own.epoch() && !m.session(own.epoch())) own.on_ended(own.epoch());
-  outbox.on_installed(m.session(own.epoch()));
+    if (!x.removed && id != ctx.self && !links.up(id)) links.learn(id, x.at);
+  for (const auto& [e, s] : m.sessions()) session.on_opened(s);
+  if (session.epoch() && !m.session(session.epoch())) session.on_ended(session.epoch());
+  outbox.on_installed(m.session(session.epoch()));
   settle_answers();
   locks.on_installed(m);
   jobs.on_installed(m);
 }
 
 void engine::state::on_reads() {
-  for (const auto& r : rep->take_reads()) {
+  for (const auto& r : replica->take_reads()) {
     if (const auto it = rounds.find(r.id); it != rounds.end()) {
       if (r.ok) acknowledge(it->second);
       rounds.erase(it);
@@ -97,8 +97,8 @@ void engine::state::on_reads() {
 }
 
 void engine::state::tend_session() {
-  if (!rep) return;
-  const auto w = own.tick(is_member(), end && (end->session_abandoned || end->removed));
+  if (!replica) return;
+  const auto w = session.tick(is_member(), end && (end->session_abandoned || end->removed));
   if (w.lapsed) {
     locks.on_lapsed();
     jobs.on_lapsed();
@@ -109,15 +109,15 @@ void engine::state::tend_session() {
   for (const auto& c : w.close) send_to_leader(c);
   if (w.renew) {
     if (keeper.leading())
-      keeper.on_keepalive({ctx.self, own.epoch(), *w.renew});
-    else if (rep->leader())
-      peers.send(rep->leader(), wire::keepalive{own.epoch(), *w.renew});
+      keeper.on_keepalive({ctx.self, session.epoch(), *w.renew});
+    else if (replica->leader())
+      links.send(replica->leader(), wire::keepalive{session.epoch(), *w.renew});
   }
 }
 
 // The leader confirmed a renewal, by a message or, here, by itself.
 void engine::state::on_keepalive_ack(const wire::keepalive_ack& a) {
-  if (!own.on_ack(a.epoch, a.id, a.ended)) return;
+  if (!session.on_ack(a.epoch, a.id, a.ended)) return;
   locks.on_renewed();
   jobs.on_renewed();
 }

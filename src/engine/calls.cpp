@@ -25,7 +25,7 @@ void engine::state::on_call(const call& c) {
     return ctx.refuse(id, errc::unavailable,
                       "this node runs with --gossip-only: it has membership and messages, no log");
   if (end && !rule.while_stopping) return ctx.refuse(id, errc::closed, "the node is stopping: ask another one");
-  if (rule.needs_formed && !rep)
+  if (rule.needs_formed && !replica)
     return ctx.refuse(id, errc::unavailable,
                       fmt::format("the cluster is not formed yet ({}): wait, or see coterie status",
                                   genesis ? genesis->situation() : ""));
@@ -55,16 +55,16 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::keep_journal& x) {
                    submit(id, machine::journal_retention{x.journal, x.keep}, timeout);
                  },
-                 [&](const wire::peek_journal& x) { journals.peek(id, x, *rep); },
-                 [&](const wire::count_journal& x) { journals.count(id, x, *rep); },
-                 [&](const wire::begin_process& x) { journals.begin(id, x, *rep); },
-                 [&](const wire::end_process& x) { journals.end(id, x, *rep); },
-                 [&](const wire::watch_journal& x) { journals.watch(id, x, *rep); },
-                 [&](const wire::register_cache& x) { shared.register_cache(id, x); },
-                 [&](const wire::invalidate_cache& x) { shared.invalidate(id, x, deadline); },
-                 [&](const wire::list_caches&) { shared.list(id); },
-                 [&](const wire::publish& x) { shared.publish(id, x); },
-                 [&](const wire::listen& x) { shared.listen(id, x); },
+                 [&](const wire::peek_journal& x) { journals.peek(id, x, *replica); },
+                 [&](const wire::count_journal& x) { journals.count(id, x, *replica); },
+                 [&](const wire::begin_process& x) { journals.begin(id, x, *replica); },
+                 [&](const wire::end_process& x) { journals.end(id, x, *replica); },
+                 [&](const wire::watch_journal& x) { journals.watch(id, x, *replica); },
+                 [&](const wire::register_cache& x) { bus.register_cache(id, x); },
+                 [&](const wire::invalidate_cache& x) { bus.invalidate(id, x, deadline); },
+                 [&](const wire::list_caches&) { bus.list(id); },
+                 [&](const wire::publish& x) { bus.publish(id, x); },
+                 [&](const wire::listen& x) { bus.listen(id, x); },
                  [&](const wire::list_locks& x) { barrier(id, x, timeout); },
                  [&](const wire::list_jobs& x) { barrier(id, x, timeout); },
                  [&](const wire::job_history& x) { barrier(id, x, timeout); },
@@ -77,9 +77,9 @@ void engine::state::on_call(const call& c) {
 void engine::state::on_cancel(call_id id) {
   locks.cancel(id);
   jobs.cancel(id);
-  shared.cancel(id);
+  bus.cancel(id);
   events.cancel(id);
-  if (rep) journals.cancel(id, *rep);
+  if (replica) journals.cancel(id, *replica);
   member_waits.erase(id);
   std::erase_if(barriers, [&](const auto& b) { return b.second.call == id; });
   for (auto it = submitted.begin(); it != submitted.end();) {
@@ -110,7 +110,7 @@ void engine::state::on_answer(const requests::answered& a) {
   const auto [id, expected] = std::move(it->second);
   submitted.erase(it);
   if (!a.what.ok()) return ctx.refuse(id, a.what.code, a.what.text.empty() ? describe(a.what.code) : a.what.text);
-  ctx.reply(id, response_to(expected, a.what, rep->state()));
+  ctx.reply(id, response_to(expected, a.what, replica->machine()));
 }
 
 // ---- linearizable reads
@@ -127,14 +127,14 @@ void engine::state::barrier(call_id id, linearizable_read what, duration timeout
 
 void engine::state::check_barriers() {
   const auto now = ctx.now.steady;
-  const bool contact = requests::quorum_contact(rep ? &*rep : nullptr, now);
+  const bool contact = requests::quorum_contact(replica ? &*replica : nullptr, now);
   std::vector<std::uint64_t> ids;
   for (const auto& [id, b] : barriers) ids.push_back(id);
   for (const auto id : ids) {
     const auto it = barriers.find(id);
     auto& b = it->second;
     b.saw_quorum |= contact;
-    if (b.index && rep->core().applied() >= *b.index) {
+    if (b.index && replica->core().applied() >= *b.index) {
       const auto done = std::move(b);
       barriers.erase(it);
       serve(done.call, done.what);
@@ -151,17 +151,17 @@ void engine::state::check_barriers() {
       again.retry = now + 1s;
       const auto fresh = ++next_round;
       barriers[fresh] = std::move(again);
-      rep->core().read_index(fresh, now);
+      replica->core().read_index(fresh, now);
     }
   }
 }
 
 void engine::state::serve(call_id id, const linearizable_read& what) {
-  const auto& m = rep->state();
+  const auto& m = replica->machine();
   std::visit(
       overloaded{
           [&](const wire::wait_visible&) { ctx.reply(id, wire::done{}); },
-          [&](const wire::reset_journal& x) { journals.reset(id, x.journal, *rep); },
+          [&](const wire::reset_journal& x) { journals.reset(id, x.journal, *replica); },
           [&](const wire::list_locks& x) {
             wire::lock_list out;
             for (const auto& [name, l] : m.locks()) {
@@ -188,7 +188,7 @@ void engine::state::serve(call_id id, const linearizable_read& what) {
           [&](const wire::job_history& x) {
             if (!m.jobs().contains(x.id))
               return ctx.refuse(id, errc::not_found, fmt::format("there is no job '{}': see coterie job list", x.id));
-            const auto r = rep->fresh_read();
+            const auto r = replica->fresh_read();
             history_reads[r] = id;
             ctx.emit(read{.id = r,
                           .in = disk::space::state,
@@ -224,7 +224,8 @@ void engine::state::on_history(const read_done& r) {
 void engine::state::check_waiting_members() {
   for (auto it = member_waits.begin(); it != member_waits.end();) {
     const auto alive = members.alive_count();
-    const bool formed = opt.gossip_only || (rep && rep->leader() && rep->state().globals().view > 0 && is_member());
+    const bool formed =
+        opt.gossip_only || (replica && replica->leader() && replica->machine().globals().view > 0 && is_member());
     if (formed && alive >= it->second.count && members.views_agree()) {
       ctx.reply(it->first, member_list());
     } else if (ctx.now.steady >= it->second.deadline) {

@@ -27,23 +27,23 @@ swim::hello engine::state::own_hello() const {
 }
 
 void engine::state::greet_all() {
-  for (const auto id : peers.connected()) peers.send(id, own_hello());
+  for (const auto id : links.connected()) links.send(id, own_hello());
 }
 
 void engine::state::on_stream_up(const stream_up& e) {
-  peers.on_up(e);
-  peers.send_on(e.id, own_hello());
+  links.on_up(e);
+  links.send_on(e.id, own_hello());
 }
 
 void engine::state::on_stream_down(const stream_down& e) {
-  const auto down = peers.on_down(e);
+  const auto down = links.on_down(e);
   if (!down.who || down.who == ctx.self) return;
   if (down.refused) members.on_refused(down.who, ctx.now);
   if (!down.last) return;
   if (genesis) genesis->on_stream_down(down.who, ctx.now.steady);
-  if (rep) rep->on_unreachable(down.who, down.refused);
+  if (replica) replica->on_unreachable(down.who, down.refused);
   // A process that is gone refuses at once: the sooner it is asked, the sooner that is known.
-  if (!down.refused) peers.keep({down.who});
+  if (!down.refused) links.keep({down.who});
 }
 
 void engine::state::on_refused(const address& to) {
@@ -58,40 +58,40 @@ void engine::state::on_datagram(const datagram_in& e) {
 }
 
 void engine::state::on_frame(const frame_in& f) {
-  if (!peers.known(f.id)) return;
+  if (!links.known(f.id)) return;
   auto e = wire::decode_peer(f.body);
   if (!e) {
     ctx.stats.add("frame.undecodable");
-    return peers.hang_up(f.id);
+    return links.hang_up(f.id);
   }
   if (e->cluster && ctx.cluster && e->cluster != ctx.cluster) {
     ctx.stats.add("frame.other_cluster");
-    if (!std::holds_alternative<swim::hello>(e->body)) return peers.hang_up(f.id);
+    if (!std::holds_alternative<swim::hello>(e->body)) return links.hang_up(f.id);
   }
   if (const auto* h = std::get_if<swim::hello>(&e->body)) return on_hello(f.id, *h);
-  const auto from = peers.owner(f.id);
+  const auto from = links.owner(f.id);
   if (!from) {
     ctx.stats.add("frame.before_hello");
-    return peers.hang_up(f.id);
+    return links.hang_up(f.id);
   }
   on_peer(*from, std::move(e->body));
 }
 
 void engine::state::on_hello(stream_id id, const swim::hello& h) {
   if (genesis) {
-    if (auto ok = genesis->on_hello(h, peers.dialled(id), ctx.now.steady); !ok) {
+    if (auto ok = genesis->on_hello(h, links.dialled(id), ctx.now.steady); !ok) {
       ctx.stats.add("hello.refused");
       ctx.log(log_level::debug, ok.error().message);
-      return peers.hang_up(id);
+      return links.hang_up(id);
     }
   } else if (h.cluster != opt.cluster) {
     ctx.stats.add("hello.other_cluster");
-    return peers.hang_up(id);
+    return links.hang_up(id);
   }
-  const bool again = peers.owner(id).has_value();
-  peers.bind(id, h.id, h.epoch);
+  const bool again = links.owner(id).has_value();
+  links.bind(id, h.id, h.epoch);
   if (h.id == ctx.self) return;
-  peers.learn(h.id, h.advertise);
+  links.learn(h.id, h.advertise);
   if (again) return;
   members.on_peer_up({.id = h.id,
                       .name = h.name,
@@ -105,7 +105,7 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
 
 void engine::state::on_peer(node_id from, wire::peer_message what) {
   // What belongs to the log is heard only by nodes of one cluster.
-  const auto formed = [&] { return rep.has_value(); };
+  const auto formed = [&] { return replica.has_value(); };
   std::visit(overloaded{
                  [&](const swim::hello&) {},
                  [&](const swim::genesis_message& m) {
@@ -117,7 +117,7 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const swim::stream_ping& m) { members.on_stream_ping(from, m, ctx.now); },
                  [&](const swim::stream_ack& m) { members.on_stream_ack(m, ctx.now); },
                  [&](const raft::message& m) {
-                   if (formed() && m.from == from && m.to == ctx.self) rep->on_message(m);
+                   if (formed() && m.from == from && m.to == ctx.self) replica->on_message(m);
                  },
                  [&](const wire::join_request& m) { on_join_request(from, m); },
                  [&](const wire::join_answer& m) { on_join_answer(m); },
@@ -128,16 +128,16 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  },
                  [&](const wire::keepalive_ack& m) { on_keepalive_ack(m); },
                  [&](const wire::snapshot_chunk& m) {
-                   if (formed()) rep->on_chunk(from, m);
+                   if (formed()) replica->on_chunk(from, m);
                  },
                  [&](const wire::snapshot_ack& m) {
-                   if (formed()) rep->on_chunk_ack(from, m);
+                   if (formed()) replica->on_chunk_ack(from, m);
                  },
-                 [&](const wire::invalidations& m) { shared.on_invalidations(from, m); },
-                 [&](const wire::invalidation_ack& m) { shared.on_ack(from, m); },
-                 [&](const wire::invalidation_pull& m) { shared.on_pull(from, m); },
-                 [&](const wire::invalidation_gone& m) { shared.on_gone(from, m); },
-                 [&](const wire::user_message& m) { shared.on_message(from, m); },
+                 [&](const wire::invalidations& m) { bus.on_invalidations(from, m); },
+                 [&](const wire::invalidation_ack& m) { bus.on_ack(from, m); },
+                 [&](const wire::invalidation_pull& m) { bus.on_pull(from, m); },
+                 [&](const wire::invalidation_gone& m) { bus.on_gone(from, m); },
+                 [&](const wire::user_message& m) { bus.on_message(from, m); },
              },
              what);
 }
@@ -148,8 +148,8 @@ bool engine::state::settle_genesis() {
   auto actions = genesis->take();
   for (auto& a : actions) {
     std::visit(overloaded{
-                   [&](const swim::gen_dial& x) { peers.dial(x.to, 200ms); },
-                   [&](swim::gen_send& x) { peers.send(x.to, std::move(x.what)); },
+                   [&](const swim::gen_dial& x) { links.dial(x.to, 200ms); },
+                   [&](swim::gen_send& x) { links.send(x.to, std::move(x.what)); },
                    [&](const swim::gen_persist& x) {
                      disk.write({disk::put(disk::space::meta, to_bytes("acceptor"), wire::encode(x.state))}, true,
                                 genesis_persist{x.sequence});
@@ -159,13 +159,13 @@ bool engine::state::settle_genesis() {
                },
                a);
   }
-  if (!rep && genesis->formed()) form();
+  if (!replica && genesis->formed()) form();
   return !actions.empty();
 }
 
 // The cluster id and the genesis record are durable: from here on there is a log (docs/membership.md 2, steps 6 and 7).
 void engine::state::form() {
-  if (rep) return;
+  if (replica) return;
   const auto& a = genesis->state();
   ctx.cluster = a.id;
   members.set_cluster_id(a.id);
@@ -181,14 +181,14 @@ void engine::state::form() {
   }
   if (a.committed)
     for (const auto& s : a.committed->seeds)
-      if (s.id && !peers.where(s.id)) peers.learn(s.id, s.at);
-  rep.emplace(ctx, peers, disk, std::move(r));
-  for (const auto& [id, m] : rep->state().members())
-    if (!m.removed && !peers.up(id)) peers.learn(id, m.at);
+      if (s.id && !links.where(s.id)) links.learn(s.id, s.at);
+  replica.emplace(ctx, links, disk, std::move(r));
+  for (const auto& [id, m] : replica->machine().members())
+    if (!m.removed && !links.up(id)) links.learn(id, m.at);
   ctx.log(log_level::info, fmt::format("formed: cluster {}", a.id));
   greet_all();
-  peers.close_to(ctx.self);
-  rep->tick();
+  links.close_to(ctx.self);
+  replica->tick();
 }
 
 bool engine::state::settle_members() {
@@ -200,26 +200,25 @@ bool engine::state::settle_members() {
                      ctx.emit(send_datagram{x.to, wire::encode(x.what)});
                    },
                    [&](swim::send_push_pull& x) {
-                     peers.learn(x.to, x.at);
-                     peers.send(x.to, std::move(x.what));
+                     links.learn(x.to, x.at);
+                     links.send(x.to, std::move(x.what));
                    },
                    [&](const swim::send_stream_ping& x) {
-                     peers.learn(x.to, x.at);
-                     peers.send(x.to, x.what);
+                     links.learn(x.to, x.at);
+                     links.send(x.to, x.what);
                    },
-                   [&](const swim::send_stream_ack& x) { peers.send(x.to, x.what); },
+                   [&](const swim::send_stream_ack& x) { links.send(x.to, x.what); },
                },
                a);
   }
   for (const auto& e : out.events) {
     if (e.kind == swim::event_kind::joined || e.kind == swim::event_kind::updated)
-      peers.learn(e.who.info.id, e.who.info.at);
-    if (e.kind == swim::event_kind::unreachable || e.kind == swim::event_kind::left)
-      shared.on_member_lost(e.who.info.id);
+      links.learn(e.who.info.id, e.who.info.at);
+    if (e.kind == swim::event_kind::unreachable || e.kind == swim::event_kind::left) bus.on_member_lost(e.who.info.id);
     say(e);
   }
-  for (const auto& d : out.user) shared.on_digest(d);
-  for (const auto& s : shared.take_seen())
+  for (const auto& d : out.user) bus.on_digest(d);
+  for (const auto& s : bus.take_seen())
     events.say("cache.invalidated", {{"cache", s.cache},
                                      {"key", s.key.value_or("")},
                                      {"all", s.key ? "false" : "true"},
@@ -230,71 +229,71 @@ bool engine::state::settle_members() {
 void engine::state::dial_members() {
   // Before and after formation alike: a node that sees nobody asks its seeds again, for ever.
   const bool alone = members.alive_count() <= 1;
-  if (alone || (rep && !is_member()) || opt.gossip_only)
+  if (alone || (replica && !is_member()) || opt.gossip_only)
     for (const auto& s : opt.seeds)
-      if (s != opt.advertise && (alone || !peers.up(s))) peers.dial(s, 1s);
-  if (genesis && !rep) return;
+      if (s != opt.advertise && (alone || !links.up(s))) links.dial(s, 1s);
+  if (genesis && !replica) return;
   std::vector<node_id> wanted;
   const auto all = members.members();
   if (all.size() <= mesh_size && !opt.gossip_only)
     for (const auto& m : all)
       if (m.state != swim::member_state::left) wanted.push_back(m.info.id);
-  if (rep)
-    for (const auto id : rep->core().conf().members())
-      if (rep->leader() == ctx.self || rep->core().conf().is_voter(ctx.self) || id == rep->leader())
+  if (replica)
+    for (const auto id : replica->core().conf().members())
+      if (replica->leader() == ctx.self || replica->core().conf().is_voter(ctx.self) || id == replica->leader())
         wanted.push_back(id);
-  peers.keep(wanted);
+  links.keep(wanted);
 }
 
 bool engine::state::is_member() const {
-  if (!rep) return false;
-  const auto* m = rep->state().member(ctx.self);
+  if (!replica) return false;
+  const auto* m = replica->machine().member(ctx.self);
   return m && !m->removed;
 }
 
 // A node that the registry does not have, or has with another name or address, asks to be entered.
 void engine::state::seek_membership() {
-  if (!rep || end) return;
-  const auto* m = rep->state().member(ctx.self);
+  if (!replica || end) return;
+  const auto* m = replica->machine().member(ctx.self);
   if (m && m->removed)
     return halt(false, "this node was removed from the cluster: run it with --rejoin to come back with a new identity");
   if (m && m->name == opt.name && m->at == opt.advertise) return;
   if (ctx.now.steady < next_join) return;
   next_join = ctx.now.steady + join_period;
   const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
-  if (rep->leading()) return on_join_request(ctx.self, r);
-  const auto leader = rep->leader();
-  if (leader && peers.up(leader)) {
-    peers.send(leader, r);
+  if (replica->leading()) return on_join_request(ctx.self, r);
+  const auto leader = replica->leader();
+  if (leader && links.up(leader)) {
+    links.send(leader, r);
     return;
   }
-  auto all = peers.connected();
+  auto all = links.connected();
   std::erase(all, ctx.self);
-  if (!all.empty()) peers.send(all[ctx.random.below(all.size())], r);
+  if (!all.empty()) links.send(all[ctx.random.below(all.size())], r);
 }
 
 void engine::state::on_join_request(node_id from, const wire::join_request& r) {
-  if (!rep) return;
+  if (!replica) return;
   const auto answer = [&](bool ok, bool retry, std::string reason) {
     const wire::join_answer a{ok, retry, std::move(reason)};
     if (r.id == ctx.self) return on_join_answer(a);
-    peers.learn(r.id, r.at);
-    peers.send(r.id, a);
+    links.learn(r.id, r.at);
+    links.send(r.id, a);
   };
-  if (!rep->leading()) {
-    const auto leader = rep->leader();
-    if (leader && leader != from && leader != ctx.self && peers.up(leader))
-      peers.send(leader, r);
+  if (!replica->leading()) {
+    const auto leader = replica->leader();
+    if (leader && leader != from && leader != ctx.self && links.up(leader))
+      links.send(leader, r);
     else
       answer(false, true, "there is no leader now");
     return;
   }
-  if (const auto* m = rep->state().member(r.id)) {
+  if (const auto* m = replica->machine().member(r.id)) {
     if (m->removed)
       return answer(false, false, "this node was removed from the cluster: rejoin with a new identity (run --rejoin)");
     if (m->name == r.name && m->at == r.at) return answer(true, false, "");
   }
-  for (const auto& [id, m] : rep->state().members()) {
+  for (const auto& [id, m] : replica->machine().members()) {
     if (id == r.id || m.removed || m.name != r.name) continue;
     const auto* seen = members.find(id);
     if (id == ctx.self ||

@@ -12,12 +12,13 @@ constexpr duration removal_period = 500ms;
 
 void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
   if (leaving) {
-    if (!rep || !is_member()) return ctx.refuse(id, errc::unavailable, "the node is not a member yet: stop it instead");
+    if (!replica || !is_member())
+      return ctx.refuse(id, errc::unavailable, "the node is not a member yet: stop it instead");
     std::size_t others = 0;
-    for (const auto& [m, x] : rep->state().members()) others += m != ctx.self && !x.removed;
+    for (const auto& [m, x] : replica->machine().members()) others += m != ctx.self && !x.removed;
     if (others == 0)
       return ctx.refuse(id, errc::unavailable, "the last member can't leave its cluster: stop it instead");
-    if (!requests::quorum_contact(&*rep, ctx.now.steady))
+    if (!requests::quorum_contact(&*replica, ctx.now.steady))
       return ctx.refuse(id, errc::no_quorum,
                         "leaving is a log entry and needs a majority of the voters: stop the node instead");
   }
@@ -27,7 +28,7 @@ void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
   end->deadline = ctx.now.steady + std::max<duration>(timeout, 1s);
   end->drain_until = ctx.now.steady + std::max<duration>(timeout, 1s) / 2;
   if (!leaving) members.say_stopping(ctx.now);
-  if (own.epoch()) outbox.submit_quietly(machine::set_activity{false, true});
+  if (session.epoch()) outbox.submit_quietly(machine::set_activity{false, true});
   locks.begin_stop();
   jobs.begin_stop();
   for (const auto& [w, x] : member_waits) ctx.refuse(w, errc::closed, "the node is stopping");
@@ -40,7 +41,7 @@ void engine::state::tend_end() {
   if (e.done) return;
   const auto now = ctx.now.steady;
   const bool late = now >= e.deadline;
-  const bool contact = rep && requests::quorum_contact(&*rep, now);
+  const bool contact = replica && requests::quorum_contact(&*replica, now);
   if (!late && now < e.drain_until && contact && !(locks.idle() && jobs.idle())) return;
   if (e.leaving && !e.removed) {
     // A leader hands over first, so that its own removal is somebody else's work.
@@ -54,8 +55,8 @@ void engine::state::tend_end() {
   }
   if (!e.session_abandoned) {
     e.session_abandoned = true;
-    e.closed = !own.epoch();
-    own.abandon();
+    e.closed = !session.epoch();
+    session.abandon();
     if (!e.closed && contact) return;
   }
   if (!e.closed && contact && !late) return;
@@ -78,8 +79,8 @@ void engine::state::give_up_leaving() {
 
 // As the leader: asks a voter that answers to take over. True while there are other voters, so while it may happen yet.
 bool engine::state::hand_over() {
-  if (!rep || rep->leader() != ctx.self) return false;
-  auto& c = rep->core();
+  if (!replica || replica->leader() != ctx.self) return false;
+  auto& c = replica->core();
   if (c.conf().voters.size() <= 1) return false;
   for (const auto& p : c.progress())
     if (c.conf().is_voter(p.id) && p.recently_active && c.transfer_leadership(p.id, ctx.now.steady)) break;

@@ -48,16 +48,16 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
     : opt(completed(o)),
       initial(std::move(r)),
       ctx(make_context(opt, initial, now, seed)),
-      peers(ctx),
+      links(ctx),
       disk(ctx),
       members(self_info(opt, initial.self), initial.boot, opt.swim, statement_size, user_size, now, ctx.random.next()),
-      own(ctx),
+      session(ctx),
       keeper(ctx),
-      outbox(ctx, peers),
-      locks(ctx, outbox, own),
-      jobs(ctx, outbox, own),
+      outbox(ctx, links),
+      locks(ctx, outbox, session),
+      jobs(ctx, outbox, session),
       journals(ctx, disk, initial.cursors),
-      shared(ctx, peers, members),
+      bus(ctx, links, members),
       events(ctx) {
   if (!opt.gossip_only)
     genesis.emplace(initial.self, initial.boot, opt.genesis, initial.acceptor, now.steady, ctx.random.next());
@@ -101,20 +101,20 @@ void engine::state::step(const event& e) {
 }
 
 void engine::state::on_read(const read_done& r) {
-  if (!rep) return;
-  if (rep->owns(r.id)) return rep->on_read(r);
-  if (!journals.on_read(r, *rep)) on_history(r);
+  if (!replica) return;
+  if (replica->owns(r.id)) return replica->on_read(r);
+  if (!journals.on_read(r, *replica)) on_history(r);
 }
 
 void engine::state::on_written(std::uint64_t sequence) {
   for (const auto& w : disk.on_written(sequence)) {
     std::visit(overloaded{
                    [](const nobody&) {},
-                   [&](const raft_persist& x) { rep->on_written(x); },
+                   [&](const raft_persist& x) { replica->on_written(x); },
                    [&](const genesis_persist& x) { genesis->on_persisted(x.sequence, ctx.now.steady); },
-                   [&](const cursor_saved& x) { journals.on_saved(x, *rep); },
-                   [&](const chunk_saved& x) { rep->on_chunk_saved(x); },
-                   [&](const snapshot_installed&) { rep->on_installed(); },
+                   [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
+                   [&](const chunk_saved& x) { replica->on_chunk_saved(x); },
+                   [&](const snapshot_installed&) { replica->on_installed(); },
                    [&](const removal_saved&) { halt(true, "left"); },
                },
                w);
@@ -125,12 +125,12 @@ void engine::state::run_timers() {
   const auto now = ctx.now.steady;
   if (now >= members.next_wake()) members.tick(ctx.now);
   if (genesis && now >= genesis->next_wake()) genesis->tick(now);
-  if (rep && now >= rep->next_wake()) rep->tick();
-  shared.tick();
+  if (replica && now >= replica->next_wake()) replica->tick();
+  bus.tick();
   if (now >= next_request_tick) {
     next_request_tick = now + request_period;
-    outbox.tick(rep ? &*rep : nullptr);
-    locks.tick(rep ? &rep->state() : nullptr, requests::quorum_contact(rep ? &*rep : nullptr, now));
+    outbox.tick(replica ? &*replica : nullptr);
+    locks.tick(replica ? &replica->machine() : nullptr, requests::quorum_contact(replica ? &*replica : nullptr, now));
     check_barriers();
     check_waiting_members();
   }
@@ -155,7 +155,7 @@ bool engine::state::settle_once() {
   if (halted_) return false;
   tend_session();
   lead();
-  outbox.pump(own.epoch(), rep ? &*rep : nullptr);
+  outbox.pump(session.epoch(), replica ? &*replica : nullptr);
   settle_answers();
   if (end) tend_end();
   busy |= settle_replica();
@@ -163,16 +163,16 @@ bool engine::state::settle_once() {
 }
 
 void engine::state::chores() {
-  peers.close_silent();
+  links.close_silent();
   dial_members();
   seek_membership();
 }
 
 instant engine::state::next_wake() const {
   if (halted_) return never;
-  auto t = std::min({members.next_wake(), own.next_wake(), shared.next_wake(), next_chores});
+  auto t = std::min({members.next_wake(), session.next_wake(), bus.next_wake(), next_chores});
   if (genesis) t = std::min(t, genesis->next_wake());
-  if (rep) t = std::min(t, rep->next_wake());
+  if (replica) t = std::min(t, replica->next_wake());
   if (keeper.leading()) t = std::min({t, keeper.next_wake(), next_lead});
   if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty()) t = std::min(t, next_request_tick);
   t = std::min(t, std::max(locks.next_wake(), next_request_tick));
@@ -196,12 +196,12 @@ instant engine::next_wake() const { return state_->next_wake(); }
 
 engine::view engine::look() const {
   const auto& s = *state_;
-  return {s.rep ? &s.rep->core() : nullptr,
-          s.rep ? &s.rep->state() : nullptr,
+  return {s.replica ? &s.replica->core() : nullptr,
+          s.replica ? &s.replica->machine() : nullptr,
           &s.members,
           s.genesis ? &*s.genesis : nullptr,
-          s.own.epoch(),
-          s.own.deadline()};
+          s.session.epoch(),
+          s.session.validity()};
 }
 
 }  // namespace coterie::engine

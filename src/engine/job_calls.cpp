@@ -72,7 +72,7 @@ void job_calls::start_pending() {
       continue;
     }
     running_[c.run.fence] = {c.run.job, r->second.stream};
-    ctx_.reply(r->second.stream, wire::run_job{c.run, c.params, session_.deadline().steady.time_since_epoch().count()},
+    ctx_.reply(r->second.stream, wire::run_job{c.run, c.params, session_.validity().steady.time_since_epoch().count()},
                false);
   }
 }

@@ -38,7 +38,7 @@ void journal_calls::peek(call_id id, const wire::peek_journal& p, replica& rep) 
 
 void journal_calls::count(call_id id, const wire::count_journal& c, const replica& rep) {
   if (auto ok = machine::check_journal(c.journal); !ok) return ctx_.reply(id, ok.error());
-  const auto& all = rep.state().journals();
+  const auto& all = rep.machine().journals();
   const auto j = all.find(c.journal);
   const auto here = at(c.journal);
   wire::journal_counts n{0, 0, here.id};
@@ -84,7 +84,7 @@ std::optional<failure> journal_calls::gap(const std::string& journal, const mach
 }
 
 void journal_calls::start(const std::string& journal, call_id id, std::uint32_t max, replica& rep) {
-  if (auto f = gap(journal, rep.state())) {
+  if (auto f = gap(journal, rep.machine())) {
     ctx_.reply(id, std::move(*f));
     return next(journal, rep);
   }
@@ -179,8 +179,8 @@ void journal_calls::on_saved(const cursor_saved& s, replica& rep) {
 }
 
 void journal_calls::reset(call_id id, const std::string& journal, const replica& rep) {
-  const auto j = rep.state().journals().find(journal);
-  if (j == rep.state().journals().end()) return ctx_.reply(id, wire::done{});
+  const auto j = rep.machine().journals().find(journal);
+  if (j == rep.machine().journals().end()) return ctx_.reply(id, wire::done{});
   save(journal, {j->second.last, j->second.total}, id);
 }
 
@@ -188,8 +188,8 @@ void journal_calls::watch(call_id id, const wire::watch_journal& w, const replic
   if (auto ok = machine::check_journal(w.journal); !ok) return ctx_.reply(id, ok.error());
   watchers_[id] = w.journal;
   ctx_.reply(id, wire::done{}, false);
-  const auto j = rep.state().journals().find(w.journal);
-  if (j != rep.state().journals().end() && j->second.last > at(w.journal).id)
+  const auto j = rep.machine().journals().find(w.journal);
+  if (j != rep.machine().journals().end() && j->second.last > at(w.journal).id)
     ctx_.reply(id, wire::journal_ready{}, false);
 }
 

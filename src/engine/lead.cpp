@@ -17,7 +17,7 @@ constexpr std::uint64_t caught_up = 1'000;  // entries behind at which a learner
 }  // namespace
 
 void engine::state::on_role() {
-  const auto& c = rep->core();
+  const auto& c = replica->core();
   const bool leading = c.current_role() == raft::role::leader;
   if (leading && (!was_leading || led_term != c.current_term())) {
     keeper.on_lead();
@@ -36,33 +36,33 @@ void engine::state::on_role() {
                {{"leader", shown_leader ? name_of(shown_leader) : ""}, {"term", fmt::format("{}", c.current_term())}});
     if (shown_leader) {
       ctx.log(log_level::info, fmt::format("leader is {} in term {}", name_of(shown_leader), c.current_term()));
-      own.hurry();
+      session.hurry();
     }
   }
 }
 
 // The round is confirmed: rules (a) and (b) of docs/consensus.md 1.9 are looked at now, when the acks leave.
 void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list) {
-  if (!rep->leading() || !keeper.leading()) return;
+  if (!replica->leading() || !keeper.leading()) return;
   for (const auto& w : list) {
-    const bool exists = rep->state().session(w.epoch) != nullptr;
+    const bool exists = replica->machine().session(w.epoch) != nullptr;
     if (exists && !keeper.may_ack(w.epoch)) continue;
     // A follower may have applied the Open before this leader has: not gone, only not here yet. The node asks again.
-    if (!exists && log_index(w.epoch.value) > rep->core().applied()) continue;
+    if (!exists && log_index(w.epoch.value) > replica->core().applied()) continue;
     const wire::keepalive_ack ack{w.epoch, w.id, !exists};
     if (w.from != ctx.self)
-      peers.send(w.from, ack);
+      links.send(w.from, ack);
     else
       on_keepalive_ack(ack);
   }
 }
 
 void engine::state::send_to_leader(machine::command_body body) {
-  if (!rep || !rep->leader()) return;
-  if (rep->leader() == ctx.self) return propose({std::move(body)});
+  if (!replica || !replica->leader()) return;
+  if (replica->leader() == ctx.self) return propose({std::move(body)});
   machine::command c;
   c.body = std::move(body);
-  peers.send(rep->leader(), wire::forward{{wire::encode(c)}});
+  links.send(replica->leader(), wire::forward{{wire::encode(c)}});
 }
 
 void engine::state::propose(std::vector<machine::command_body> bodies) {
@@ -72,28 +72,28 @@ void engine::state::propose(std::vector<machine::command_body> bodies) {
     commands.back().body = std::move(b);
   }
   const auto n = commands.size();
-  if (auto first = rep->propose(std::move(commands))) last_duty = *first + (n - 1);
+  if (auto first = replica->propose(std::move(commands))) last_duty = *first + (n - 1);
 }
 
 void engine::state::lead() {
-  if (!rep || !rep->leading()) return;
+  if (!replica || !replica->leading()) return;
   // One confirmation round for every keepalive of this turn, begun after their receipt.
   if (auto waiting = keeper.take_unconfirmed(); !waiting.empty()) {
     const auto id = ++next_round;
     rounds[id] = std::move(waiting);
-    rep->core().read_index(id, ctx.now.steady);
+    replica->core().read_index(id, ctx.now.steady);
     if (rounds.size() > 1'000) rounds.erase(rounds.begin());
   }
   if (ctx.now.steady < next_lead && ctx.now.steady < keeper.next_wake()) return;
   next_lead = ctx.now.steady + lead_period;
-  for (const auto e : keeper.due(rep->state().sessions())) {
+  for (const auto e : keeper.due(replica->machine().sessions())) {
     ctx.log(log_level::info, fmt::format("session of {} expires", name_of(e)));
-    propose({machine::expire_session{e, rep->core().current_term()}});
+    propose({machine::expire_session{e, replica->core().current_term()}});
   }
   reconcile_configuration();
-  if (last_duty > rep->core().applied()) return;
-  if (auto duties = rep->state().duties(ctx.now.wall, max_duties); !duties.empty()) propose(std::move(duties));
-  if (const auto due = rep->state().next_duty(ctx.now.wall)) {
+  if (last_duty > replica->core().applied()) return;
+  if (auto duties = replica->machine().duties(ctx.now.wall, max_duties); !duties.empty()) propose(std::move(duties));
+  if (const auto due = replica->machine().next_duty(ctx.now.wall)) {
     const auto wait = std::max<duration>(*due - ctx.now.wall, 1ms);
     next_lead = std::min(next_lead, ctx.now.steady + wait);
   }
@@ -103,18 +103,18 @@ void engine::state::lead() {
 // is replaced by a learner that has caught up, in one joint change. Which node should be a voter for other reasons is a
 // later matter (docs/consensus.md 1.4).
 void engine::state::reconcile_configuration() {
-  auto& c = rep->core();
+  auto& c = replica->core();
   if (!c.conf_committed() || c.conf().joint()) return;
   auto voters = c.conf().voters;
   auto learners = c.conf().learners;
   const auto gone = [&](node_id id) {
-    const auto* m = rep->state().member(id);
+    const auto* m = replica->machine().member(id);
     return !m || m->removed;
   };
   const auto wanted = voters.size();
   std::erase_if(voters, gone);
   std::erase_if(learners, gone);
-  for (const auto& [id, m] : rep->state().members())
+  for (const auto& [id, m] : replica->machine().members())
     if (!m.removed && !c.conf().contains(id)) learners.push_back(id);
   if (voters.size() < wanted)
     for (const auto& p : c.progress()) {
@@ -136,7 +136,7 @@ void engine::state::reconcile_configuration() {
 
 // Commands of other nodes.
 void engine::state::on_forward(node_id from, const wire::forward& f) {
-  if (!rep) return;
+  if (!replica) return;
   std::vector<machine::command> commands;
   wire::forward_refused refused;
   for (const auto& bytes : f.commands) {
@@ -155,17 +155,17 @@ void engine::state::on_forward(node_id from, const wire::forward& f) {
       commands.push_back(std::move(*c));
     }
   }
-  if (!refused.requests.empty()) peers.send(from, std::exchange(refused, {}));
+  if (!refused.requests.empty()) links.send(from, std::exchange(refused, {}));
   if (commands.empty()) return;
   for (const auto& c : commands) refused.requests.emplace_back(c.session, c.seq);
-  if (rep->leading()) {
-    auto ok = rep->propose(std::move(commands));
+  if (replica->leading()) {
+    auto ok = replica->propose(std::move(commands));
     if (ok) return;
     refused.code = ok.error().code == errc::limit ? errc::timeout : ok.error().code;
   } else {
     refused.code = errc::unavailable;
   }
-  peers.send(from, std::move(refused));
+  links.send(from, std::move(refused));
 }
 
 }  // namespace coterie::engine

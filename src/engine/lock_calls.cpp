@@ -81,7 +81,7 @@ bool lock_calls::promote(call_id id, waiter& w) {
     session_.hurry();
     return false;
   }
-  const auto d = session_.deadline();
+  const auto d = session_.validity();
   hold h{w.name, w.granted->grant, machine::fence_of(w.granted->grant), d.steady, d.boot};
   ctx_.reply(id,
              wire::lock_granted{h.fence, session_.epoch(), d.steady.time_since_epoch().count(),
@@ -127,7 +127,7 @@ void lock_calls::cancel(call_id id) {
 }
 
 void lock_calls::on_renewed() {
-  const auto d = session_.deadline();
+  const auto d = session_.validity();
   for (auto& [id, h] : holds_) {
     if (h.gone) continue;
     h.told_steady = d.steady;

@@ -55,7 +55,7 @@ class replica {
 
   raft::core& core() { return core_; }
   const raft::core& core() const { return core_; }
-  const machine::machine& state() const { return machine_; }
+  const machine::machine& machine() const { return machine_; }
   node_id leader() const { return core_.leader(); }
   bool leading() const { return core_.leader() == ctx_.self && core_.leader_ready(); }
   read_id fresh_read() { return read_id(++next_read_); }

@@ -16,13 +16,13 @@ std::string text(wall_time t) { return fmt::format("{:%FT%T}Z", t); }
 std::string engine::state::name_of(node_id id) const {
   if (id == ctx.self) return opt.name;
   if (const auto* m = members.find(id); m && !m->info.name.empty()) return m->info.name;
-  if (rep)
-    if (const auto* m = rep->state().member(id)) return m->name;
+  if (replica)
+    if (const auto* m = replica->machine().member(id)) return m->name;
   return id.short_str();
 }
 
 std::string engine::state::name_of(session_epoch e) const {
-  const auto* s = rep ? rep->state().session(e) : nullptr;
+  const auto* s = replica ? replica->machine().session(e) : nullptr;
   return s ? name_of(s->node) : std::string("?");
 }
 
@@ -30,9 +30,9 @@ std::string engine::state::node_state() const {
   if (failed) return "failed";
   if (end) return end->leaving ? "leaving" : "stopping";
   if (opt.gossip_only) return "active";
-  if (!rep) return "forming";
+  if (!replica) return "forming";
   if (!is_member()) return "joining";
-  return own.valid() ? "active" : "joining";
+  return session.valid() ? "active" : "joining";
 }
 
 wire::status_info engine::state::status() const {
@@ -44,22 +44,22 @@ wire::status_info engine::state::status() const {
   s.self = ctx.self;
   s.boot = ctx.boot;
   s.state = node_state();
-  if (genesis && (!rep || !genesis->waiting_for().empty())) s.warnings.push_back(genesis->situation());
-  if (rep) {
-    const auto& c = rep->core();
+  if (genesis && (!replica || !genesis->waiting_for().empty())) s.warnings.push_back(genesis->situation());
+  if (replica) {
+    const auto& c = replica->core();
     s.leader = c.leader() ? name_of(c.leader()) : "";
-    s.view = rep->state().globals().view;
+    s.view = replica->machine().globals().view;
     s.term = c.current_term().value;
     s.commit = c.commit().value;
     s.applied = c.applied().value;
-    s.quorum = requests::quorum_contact(&*rep, ctx.now.steady);
+    s.quorum = requests::quorum_contact(&*replica, ctx.now.steady);
     s.quorum_size = static_cast<std::uint32_t>(c.conf().voters.size());
     for (const auto v : c.conf().voters) {
       const auto* m = members.find(v);
       s.quorum_alive +=
           v == ctx.self || (m && (m->state == swim::member_state::alive || m->state == swim::member_state::suspect));
     }
-    s.ready = own.valid() && s.quorum && c.applied() >= c.commit();
+    s.ready = session.valid() && s.quorum && c.applied() >= c.commit();
     if (!s.quorum)
       s.warnings.push_back(
           "no contact with a majority of the voters: locks, appends and cluster jobs wait; start or reconnect the "
@@ -75,9 +75,9 @@ wire::status_info engine::state::status() const {
     for (const auto& [k, v] : c->all()) s.counters[std::string(k)] += v;
   if (genesis)
     for (const auto& [k, v] : genesis->stats().all()) s.counters[std::string(k)] += v;
-  if (rep) {
-    for (const auto& [k, v] : rep->core().stats().all()) s.counters[std::string(k)] += v;
-    for (const auto& [k, v] : rep->state().stats().all()) s.counters[std::string(k)] += v;
+  if (replica) {
+    for (const auto& [k, v] : replica->core().stats().all()) s.counters[std::string(k)] += v;
+    for (const auto& [k, v] : replica->machine().stats().all()) s.counters[std::string(k)] += v;
   }
   return s;
 }
@@ -85,12 +85,12 @@ wire::status_info engine::state::status() const {
 wire::member_list engine::state::member_list() const {
   wire::member_list out;
   std::map<node_id, std::uint64_t> matched;
-  if (rep)
-    for (const auto& p : rep->core().progress()) matched[p.id] = p.match.value;
+  if (replica)
+    for (const auto& p : replica->core().progress()) matched[p.id] = p.match.value;
   const auto role = [&](node_id id) -> std::string {
-    if (!rep) return "";
-    if (rep->core().conf().is_voter(id)) return "voter";
-    return rep->core().conf().is_learner(id) ? "standby" : "observer";
+    if (!replica) return "";
+    if (replica->core().conf().is_voter(id)) return "voter";
+    return replica->core().conf().is_learner(id) ? "standby" : "observer";
   };
   for (const auto& m : members.members()) {
     wire::member_info i;
@@ -104,14 +104,15 @@ wire::member_list engine::state::member_list() const {
     if (m.rtt) i.rtt_ms = std::chrono::duration<double, std::milli>(*m.rtt).count();
     i.tags = m.info.tags;
     i.self = m.info.id == ctx.self;
-    i.leader = rep && rep->leader() == m.info.id;
-    i.log = i.self && rep ? rep->core().applied().value : matched.contains(m.info.id) ? matched[m.info.id] : 0;
-    if (rep && rep->state().member(m.info.id) && rep->state().member(m.info.id)->removed) i.state = "left";
+    i.leader = replica && replica->leader() == m.info.id;
+    i.log = i.self && replica ? replica->core().applied().value : matched.contains(m.info.id) ? matched[m.info.id] : 0;
+    if (replica && replica->machine().member(m.info.id) && replica->machine().member(m.info.id)->removed)
+      i.state = "left";
     out.members.push_back(std::move(i));
   }
   // Members that gossip has not met since this node started.
-  if (rep)
-    for (const auto& [id, m] : rep->state().members()) {
+  if (replica)
+    for (const auto& [id, m] : replica->machine().members()) {
       if (m.removed || members.find(id)) continue;
       wire::member_info i;
       i.name = m.name;
@@ -205,9 +206,10 @@ void engine::state::watch_state() {
   if (now == shown_state) return;
   events.say("node.state", {{"state", now}, {"before", shown_state}});
   shown_state = std::move(now);
-  if (shown_state == "active" && rep)
-    ctx.log(log_level::info, fmt::format("ready: active, leader {}, log at {}",
-                                         rep->leader() ? name_of(rep->leader()) : "unknown", rep->core().applied()));
+  if (shown_state == "active" && replica)
+    ctx.log(log_level::info,
+            fmt::format("ready: active, leader {}, log at {}",
+                        replica->leader() ? name_of(replica->leader()) : "unknown", replica->core().applied()));
 }
 
 }  // namespace coterie::engine

@@ -121,17 +121,17 @@ bool session::on_ack(session_epoch e, std::uint64_t id, bool ended) {
   if (it == sent_.end()) return false;
   const auto sent = ctx_.opt->bug == planted_bug::stale_lease ? ctx_.now : it->second;
   sent_.erase(sent_.begin(), std::next(it));
-  const auto validity = scaled(ttl(), 1.0 - ctx_.opt->clock_rate_error) - ctx_.opt->lease_margin;
-  if (sent.steady + validity <= until_steady_) return false;
-  until_steady_ = sent.steady + validity;
-  until_boot_ = sent.boot + validity;
+  const auto span = scaled(ttl(), 1.0 - ctx_.opt->clock_rate_error) - ctx_.opt->lease_margin;
+  if (sent.steady + span <= until_steady_) return false;
+  until_steady_ = sent.steady + span;
+  until_boot_ = sent.boot + span;
   // An ack that comes when its validity is over already revives nothing.
   if (!valid()) {
     lapse();
     return false;
   }
   next_renewal_ = std::max(ctx_.now.steady, sent.steady + ttl() / 3);
-  ctx_.emit(deadline());
+  ctx_.emit(validity());
   return true;
 }
 

@@ -40,7 +40,7 @@ class session {
   session_epoch epoch() const { return epoch_; }  ///< zero = none
   bool valid() const;                             ///< holds may be believed now
   duration left() const;                          ///< conservative; zero when not valid
-  lease deadline() const { return {epoch_, until_steady_, until_boot_}; }
+  lease validity() const { return {epoch_, until_steady_, until_boot_}; }
   duration ttl() const { return ctx_.opt->session_ttl; }
 
  private:

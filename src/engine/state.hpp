@@ -110,18 +110,18 @@ struct engine::state {
   options opt;
   recovered_state initial;
   context ctx;
-  links peers;
+  coterie::engine::links links;
   disk_queue disk;
   swim::membership members;
   std::optional<swim::genesis> genesis;
-  std::optional<replica> rep;
-  session own;
+  std::optional<coterie::engine::replica> replica;
+  coterie::engine::session session;
   session_keeper keeper;
   requests outbox;
   lock_calls locks;
   job_calls jobs;
   journal_calls journals;
-  bus shared;
+  coterie::engine::bus bus;
   event_log events;
 
   struct barrier_wait {
