@@ -103,7 +103,7 @@ void engine::state::submit(call_id id, machine::command_body body, duration time
   next_request_tick = std::min(next_request_tick, ctx.now.steady + 100ms);
 }
 
-void engine::state::on_answer(const requests::answered& a) {
+void engine::state::on_answer(const outbox::answered& a) {
   if (locks.on_answer(a) || jobs.on_answer(a)) return;
   const auto it = submitted.find(a.id);
   if (it == submitted.end()) return;
@@ -127,7 +127,7 @@ void engine::state::barrier(call_id id, linearizable_read what, duration timeout
 
 void engine::state::check_barriers() {
   const auto now = ctx.now.steady;
-  const bool contact = requests::quorum_contact(replica ? &*replica : nullptr, now);
+  const bool contact = outbox::quorum_contact(replica ? &*replica : nullptr, now);
   std::vector<std::uint64_t> ids;
   for (const auto& [id, b] : barriers) ids.push_back(id);
   for (const auto id : ids) {

@@ -18,7 +18,7 @@ void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
     for (const auto& [m, x] : replica->machine().members()) others += m != ctx.self && !x.removed;
     if (others == 0)
       return ctx.refuse(id, errc::unavailable, "the last member can't leave its cluster: stop it instead");
-    if (!requests::quorum_contact(&*replica, ctx.now.steady))
+    if (!outbox::quorum_contact(&*replica, ctx.now.steady))
       return ctx.refuse(id, errc::no_quorum,
                         "leaving is a log entry and needs a majority of the voters: stop the node instead");
   }
@@ -41,7 +41,7 @@ void engine::state::tend_end() {
   if (e.done) return;
   const auto now = ctx.now.steady;
   const bool late = now >= e.deadline;
-  const bool contact = replica && requests::quorum_contact(&*replica, now);
+  const bool contact = replica && outbox::quorum_contact(&*replica, now);
   if (!late && now < e.drain_until && contact && !(locks.idle() && jobs.idle())) return;
   if (e.leaving && !e.removed) {
     // A leader hands over first, so that its own removal is somebody else's work.

@@ -130,7 +130,7 @@ void engine::state::run_timers() {
   if (now >= next_request_tick) {
     next_request_tick = now + request_period;
     outbox.tick(replica ? &*replica : nullptr);
-    locks.tick(replica ? &replica->machine() : nullptr, requests::quorum_contact(replica ? &*replica : nullptr, now));
+    locks.tick(replica ? &replica->machine() : nullptr, outbox::quorum_contact(replica ? &*replica : nullptr, now));
     check_barriers();
     check_waiting_members();
   }

@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t max_runners = 10'000;
 }
 
-void job_calls::tell(machine::command_body body) { requests_.submit_quietly(std::move(body)); }
+void job_calls::tell(machine::command_body body) { outbox_.submit_quietly(std::move(body)); }
 
 void job_calls::add_runner(call_id id, const wire::add_runner& r) {
   if (auto ok = machine::check_name("runner", r.runner); !ok) return ctx_.reply(id, ok.error());
@@ -89,13 +89,13 @@ void job_calls::finish(call_id id, const wire::finish_job& f) {
     return ctx_.refuse(id, errc::lock_lost,
                        fmt::format("run {} of {} is not ours any more: its lease ended and it is recorded as lost",
                                    f.run.fence, f.run.id));
-  auto t = requests_.submit(f.run, never);
+  auto t = outbox_.submit(f.run, never);
   if (!t) return ctx_.reply(id, t.error());
   running_.erase(it);
   finishing_[*t] = id;
 }
 
-bool job_calls::on_answer(const requests::answered& a) {
+bool job_calls::on_answer(const outbox::answered& a) {
   const auto it = finishing_.find(a.id);
   if (it == finishing_.end()) return false;
   if (a.what.ok())

@@ -9,20 +9,20 @@
 #include <vector>
 
 #include "engine/context.hpp"
-#include "engine/requests.hpp"
+#include "engine/outbox.hpp"
 #include "engine/session.hpp"
 
 namespace coterie::engine {
 
 class job_calls {
  public:
-  job_calls(context& c, requests& r, session& s) : ctx_(c), requests_(r), session_(s) {}
+  job_calls(context& c, outbox& o, session& s) : ctx_(c), outbox_(o), session_(s) {}
 
   void add_runner(call_id, const wire::add_runner&);
   void finish(call_id, const wire::finish_job&);
   void cancel(call_id);
 
-  bool on_answer(const requests::answered&);
+  bool on_answer(const outbox::answered&);
   void on_claimed(const machine::run_claimed&);
   void on_session();  ///< a new epoch is open: tell it which runners are here
   void on_renewed() { start_pending(); }
@@ -45,7 +45,7 @@ class job_calls {
   void abort(const machine::job_run_record&, std::string why);
 
   context& ctx_;
-  requests& requests_;
+  outbox& outbox_;
   session& session_;
   std::map<std::string, runner> runners_;
   std::vector<machine::run_claimed> pending_;  // claimed for us, waiting for a valid lease

@@ -27,7 +27,7 @@ void lock_calls::acquire(call_id id, const wire::acquire_lock& a, duration patie
 void lock_calls::submit(call_id id, waiter& w) {
   w.queued = false;
   w.seq = {};
-  auto t = requests_.submit(machine::lock_acquire{w.name, w.try_only, w.label}, ctx_.now.steady + w.patience);
+  auto t = outbox_.submit(machine::lock_acquire{w.name, w.try_only, w.label}, ctx_.now.steady + w.patience);
   if (t) {
     w.id = *t;
   } else {
@@ -36,7 +36,7 @@ void lock_calls::submit(call_id id, waiter& w) {
   }
 }
 
-bool lock_calls::on_answer(const requests::answered& a) {
+bool lock_calls::on_answer(const outbox::answered& a) {
   const auto it = std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& x) { return x.second.id == a.id; });
   if (it == waiters_.end()) return false;
   auto& w = it->second;
@@ -93,16 +93,16 @@ bool lock_calls::promote(call_id id, waiter& w) {
 }
 
 void lock_calls::give_back(const std::string& name, grant_id g) {
-  requests_.submit_quietly(machine::lock_release{name, g});
+  outbox_.submit_quietly(machine::lock_release{name, g});
 }
 
 // Ends a wait wherever it stands.
 void lock_calls::withdraw(waiter& w) {
   if (w.granted) return give_back(w.name, w.granted->grant);
-  const auto seq = w.seq ? w.seq : requests_.seq_of(w.id);
-  if (w.id) requests_.abandon(w.id);
+  const auto seq = w.seq ? w.seq : outbox_.seq_of(w.id);
+  if (w.id) outbox_.abandon(w.id);
   if (!seq) return;  // never numbered, hence never sent
-  requests_.submit_quietly(machine::lock_cancel{w.name, seq});
+  outbox_.submit_quietly(machine::lock_cancel{w.name, seq});
 }
 
 void lock_calls::release(call_id id, const wire::release_lock& r) {

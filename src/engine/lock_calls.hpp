@@ -8,21 +8,21 @@
 #include <string>
 
 #include "engine/context.hpp"
-#include "engine/requests.hpp"
+#include "engine/outbox.hpp"
 #include "engine/session.hpp"
 
 namespace coterie::engine {
 
 class lock_calls {
  public:
-  lock_calls(context& c, requests& r, session& s) : ctx_(c), requests_(r), session_(s) {}
+  lock_calls(context& c, outbox& o, session& s) : ctx_(c), outbox_(o), session_(s) {}
 
   void acquire(call_id, const wire::acquire_lock&, duration patience);
   void release(call_id, const wire::release_lock&);
   /// The client is gone: its wait ends, its hold ends when the last deadline it was told has passed.
   void cancel(call_id);
 
-  bool on_answer(const requests::answered&);
+  bool on_answer(const outbox::answered&);
   void on_granted(const machine::lock_granted&);
   void on_renewed();  ///< the validity was extended
   void on_lapsed();   ///< the session is over: holds are lost, waiters queue again under the next one
@@ -61,7 +61,7 @@ class lock_calls {
   void withdraw(waiter&);
 
   context& ctx_;
-  requests& requests_;
+  outbox& outbox_;
   session& session_;
   std::map<call_id, waiter> waiters_;
   std::map<call_id, hold> holds_;

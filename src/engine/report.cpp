@@ -52,7 +52,7 @@ wire::status_info engine::state::status() const {
     s.term = c.current_term().value;
     s.commit = c.commit().value;
     s.applied = c.applied().value;
-    s.quorum = requests::quorum_contact(&*replica, ctx.now.steady);
+    s.quorum = outbox::quorum_contact(&*replica, ctx.now.steady);
     s.quorum_size = static_cast<std::uint32_t>(c.conf().voters.size());
     for (const auto v : c.conf().voters) {
       const auto* m = members.find(v);

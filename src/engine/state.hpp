@@ -18,8 +18,8 @@
 #include "engine/journal_calls.hpp"
 #include "engine/links.hpp"
 #include "engine/lock_calls.hpp"
+#include "engine/outbox.hpp"
 #include "engine/replica.hpp"
-#include "engine/requests.hpp"
 #include "engine/session.hpp"
 #include "swim/genesis.hpp"
 #include "swim/membership.hpp"
@@ -86,7 +86,7 @@ struct engine::state {
   void submit(call_id, machine::command_body, duration timeout);
   void barrier(call_id, linearizable_read, duration timeout);
   void serve(call_id, const linearizable_read&);
-  void on_answer(const requests::answered&);
+  void on_answer(const outbox::answered&);
   void on_history(const read_done&);
   void check_barriers();
   void check_waiting_members();
@@ -117,7 +117,7 @@ struct engine::state {
   std::optional<coterie::engine::replica> replica;
   coterie::engine::session session;
   session_keeper keeper;
-  requests outbox;
+  coterie::engine::outbox outbox;
   lock_calls locks;
   job_calls jobs;
   journal_calls journals;

@@ -1,7 +1,7 @@
-// Exactly-once requests of this node (docs/consensus.md 1.9): each command gets (session, seq), goes to the leader, is
-// repeated until its entry is applied here, and is executed once. A caller that stops waiting is told what is certain:
-// no_quorum or timeout when nothing left this node, indeterminate when it did; the command itself is then carried on in
-// the background, so that the acknowledgement can move.
+// What this node wants in the log: exactly-once commands (docs/consensus.md 1.9). Each gets (session, seq), goes to the
+// leader, is repeated until its entry is applied here, and is executed once. A caller that stops waiting is told what
+// is certain: no_quorum, timeout or limit when no copy is under way, indeterminate when one may be; the command itself
+// is then carried on in the background, so that the acknowledgement can move.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ namespace coterie::engine {
 /// Names a submitted command until its answer; never reused.
 using ticket = strong<struct ticket_tag>;
 
-class requests {
+class outbox {
  public:
-  requests(context& c, links& l) : ctx_(c), links_(l) {}
+  outbox(context& c, links& l) : ctx_(c), links_(l) {}
 
   /// Puts a command in the queue. The answer comes once by take_answers(). errc::limit when the queue is full.
   result<ticket> submit(machine::command_body, instant deadline);

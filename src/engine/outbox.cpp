@@ -1,4 +1,4 @@
-#include "engine/requests.hpp"
+#include "engine/outbox.hpp"
 
 #include <algorithm>
 
@@ -13,7 +13,7 @@ constexpr std::size_t max_batch = 512;
 constexpr std::size_t max_batch_bytes = 4u << 20;
 }  // namespace
 
-result<ticket> requests::submit(machine::command_body body, instant deadline) {
+result<ticket> outbox::submit(machine::command_body body, instant deadline) {
   if (queue_.size() >= ctx_.opt->max_calls)
     return fail(errc::limit, fmt::format("{} requests are waiting on this node: try again later", queue_.size()));
   const ticket id(++next_ticket_);
@@ -23,14 +23,14 @@ result<ticket> requests::submit(machine::command_body body, instant deadline) {
   return id;
 }
 
-void requests::submit_quietly(machine::command_body body) {
+void outbox::submit_quietly(machine::command_body body) {
   if (auto t = submit(std::move(body), never))
     queue_.at(*t).wanted = false;
   else
     ctx_.stats.add("request.dropped");
 }
 
-void requests::abandon(ticket id) {
+void outbox::abandon(ticket id) {
   const auto it = queue_.find(id);
   if (it == queue_.end()) return;
   if (!it->second.seq) {
@@ -41,13 +41,13 @@ void requests::abandon(ticket id) {
   }
 }
 
-bool requests::quorum_contact(const replica* r, instant now) {
+bool outbox::quorum_contact(const replica* r, instant now) {
   return r && r->leader() && r->core().has_quorum_contact(now);
 }
 
-machine::command requests::wrap(const item& i, session_epoch s) const { return {s, i.seq, acked_, {}, i.body}; }
+machine::command outbox::wrap(const item& i, session_epoch s) const { return {s, i.seq, acked_, {}, i.body}; }
 
-void requests::pump(session_epoch session, replica* r) {
+void outbox::pump(session_epoch session, replica* r) {
   if (!session || !r) return;
   if (session != session_) {
     COTERIE_ASSERT(by_seq_.empty());
@@ -109,7 +109,7 @@ void requests::pump(session_epoch session, replica* r) {
   flush();
 }
 
-void requests::on_refused(const wire::forward_refused& r) {
+void outbox::on_refused(const wire::forward_refused& r) {
   for (const auto& [session, seq] : r.requests) {
     if (session != session_) continue;
     const auto it = by_seq_.find(seq);
@@ -124,7 +124,7 @@ void requests::on_refused(const wire::forward_refused& r) {
   }
 }
 
-void requests::finish(std::map<ticket, item>::iterator it, machine::answer a) {
+void outbox::finish(std::map<ticket, item>::iterator it, machine::answer a) {
   if (it->second.wanted) answers_.push_back({it->first, it->second.seq, std::move(a)});
   if (it->second.seq) {
     by_seq_.erase(it->second.seq);
@@ -134,7 +134,7 @@ void requests::finish(std::map<ticket, item>::iterator it, machine::answer a) {
   queue_.erase(it);
 }
 
-bool requests::on_applied(const machine::command& c, const machine::answer& a) {
+bool outbox::on_applied(const machine::command& c, const machine::answer& a) {
   if (!session_ || c.session != session_) return false;
   const auto it = by_seq_.find(c.seq);
   if (it == by_seq_.end()) return false;
@@ -142,7 +142,7 @@ bool requests::on_applied(const machine::command& c, const machine::answer& a) {
   return true;
 }
 
-void requests::on_installed(const machine::session_record* s) {
+void outbox::on_installed(const machine::session_record* s) {
   if (!s || s->epoch != session_) return;
   std::vector<std::pair<ticket, machine::answer>> found;
   for (const auto& [seq, id] : by_seq_)
@@ -150,7 +150,7 @@ void requests::on_installed(const machine::session_record* s) {
   for (auto& [id, a] : found) finish(queue_.find(id), std::move(a));
 }
 
-void requests::on_session_over(session_epoch old) {
+void outbox::on_session_over(session_epoch old) {
   if (old != session_ || !session_) return;
   for (const auto& [seq, id] : std::exchange(by_seq_, {})) {
     const auto it = queue_.find(id);
@@ -169,7 +169,7 @@ void requests::on_session_over(session_epoch old) {
   session_ = {};
 }
 
-void requests::tick(replica* r) {
+void outbox::tick(replica* r) {
   const auto now = ctx_.now.steady;
   const bool contact = quorum_contact(r, now);
   std::vector<ticket> late;
@@ -198,7 +198,7 @@ void requests::tick(replica* r) {
   }
 }
 
-request_seq requests::seq_of(ticket id) const {
+request_seq outbox::seq_of(ticket id) const {
   const auto it = queue_.find(id);
   return it == queue_.end() ? request_seq{} : it->second.seq;
 }
