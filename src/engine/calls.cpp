@@ -36,7 +36,7 @@ void engine::state::on_call(const call& c) {
                    member_waits[id] = {x.count, deadline};
                    check_waiting_members();
                  },
-                 [&](const wire::follow_events& x) { events.follow(id, x); },
+                 [&](const wire::follow_events& x) { news.follow(id, x); },
                  [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
                  [&](const wire::stop_node&) { begin_end(id, false, timeout); },
                  [&](const wire::acquire_lock& x) { locks.acquire(id, x, timeout); },
@@ -78,7 +78,7 @@ void engine::state::on_cancel(call_id id) {
   locks.cancel(id);
   jobs.cancel(id);
   bus.cancel(id);
-  events.cancel(id);
+  news.cancel(id);
   if (replica) journals.cancel(id, *replica);
   member_waits.erase(id);
   std::erase_if(barriers, [&](const auto& b) { return b.second.call == id; });

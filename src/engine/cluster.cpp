@@ -219,10 +219,10 @@ bool engine::state::settle_members() {
   }
   for (const auto& d : out.user) bus.on_digest(d);
   for (const auto& s : bus.take_seen())
-    events.say("cache.invalidated", {{"cache", s.cache},
-                                     {"key", s.key.value_or("")},
-                                     {"all", s.key ? "false" : "true"},
-                                     {"origin", name_of(s.origin)}});
+    news.say("cache.invalidated", {{"cache", s.cache},
+                                   {"key", s.key.value_or("")},
+                                   {"all", s.key ? "false" : "true"},
+                                   {"origin", name_of(s.origin)}});
   return !out.actions.empty() || !out.events.empty();
 }
 

@@ -58,7 +58,7 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       jobs(ctx, outbox, session),
       journals(ctx, disk, initial.cursors),
       bus(ctx, links, members),
-      events(ctx) {
+      news(ctx) {
   if (!opt.gossip_only)
     genesis.emplace(initial.self, initial.boot, opt.genesis, initial.acceptor, now.steady, ctx.random.next());
 }

@@ -32,8 +32,8 @@ void engine::state::on_role() {
   was_leading = leading;
   if (c.leader() != shown_leader) {
     shown_leader = c.leader();
-    events.say("leader.changed",
-               {{"leader", shown_leader ? name_of(shown_leader) : ""}, {"term", fmt::format("{}", c.current_term())}});
+    news.say("leader.changed",
+             {{"leader", shown_leader ? name_of(shown_leader) : ""}, {"term", fmt::format("{}", c.current_term())}});
     if (shown_leader) {
       ctx.log(log_level::info, fmt::format("leader is {} in term {}", name_of(shown_leader), c.current_term()));
       session.hurry();

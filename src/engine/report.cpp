@@ -129,11 +129,11 @@ wire::member_list engine::state::member_list() const {
 }
 
 void engine::state::say(const swim::event& e) {
-  events.say(std::string("member.") + (e.kind == swim::event_kind::alive_again ? "alive" : swim::to_string(e.kind)),
-             {{"node", e.who.info.name},
-              {"id", e.who.info.id.str()},
-              {"address", e.who.info.at.str()},
-              {"evidence", e.evidence}});
+  news.say(std::string("member.") + (e.kind == swim::event_kind::alive_again ? "alive" : swim::to_string(e.kind)),
+           {{"node", e.who.info.name},
+            {"id", e.who.info.id.str()},
+            {"address", e.who.info.at.str()},
+            {"evidence", e.evidence}});
   if (e.kind == swim::event_kind::unreachable)
     ctx.log(log_level::warn, fmt::format("{} is unreachable: {}", e.who.info.name, e.evidence));
   if (e.kind == swim::event_kind::joined)
@@ -145,28 +145,28 @@ void engine::state::say(const machine::happening& h) {
   std::visit(
       overloaded{
           [&](const machine::session_opened& x) {
-            events.say("session.opened", {{"node", name_of(x.session.node)}, {"epoch", number(x.session.epoch.value)}});
+            news.say("session.opened", {{"node", name_of(x.session.node)}, {"epoch", number(x.session.epoch.value)}});
           },
           [&](const machine::session_ended& x) {
-            events.say("session.ended", {{"node", name_of(x.node)},
-                                         {"epoch", number(x.epoch.value)},
-                                         {"how", x.expired ? "expired" : "closed"}});
+            news.say("session.ended", {{"node", name_of(x.node)},
+                                       {"epoch", number(x.epoch.value)},
+                                       {"how", x.expired ? "expired" : "closed"}});
           },
           [&](const machine::lock_granted& x) {
-            events.say("lock.granted", {{"lock", x.name},
-                                        {"node", name_of(x.holder.session)},
-                                        {"fence", number(machine::fence_of(x.holder.grant))},
-                                        {"label", x.holder.label}});
+            news.say("lock.granted", {{"lock", x.name},
+                                      {"node", name_of(x.holder.session)},
+                                      {"fence", number(machine::fence_of(x.holder.grant))},
+                                      {"label", x.holder.label}});
           },
           [&](const machine::lock_freed& x) {
-            events.say("lock.released", {{"lock", x.name}, {"fence", number(machine::fence_of(x.grant))}});
+            news.say("lock.released", {{"lock", x.name}, {"fence", number(machine::fence_of(x.grant))}});
           },
           [&](const machine::run_claimed& x) {
-            events.say("job.started", {{"job", x.run.job},
-                                       {"node", name_of(x.run.node)},
-                                       {"scheduled", text(x.run.scheduled)},
-                                       {"attempt", number(x.run.attempt)},
-                                       {"fence", number(x.run.fence)}});
+            news.say("job.started", {{"job", x.run.job},
+                                     {"node", name_of(x.run.node)},
+                                     {"scheduled", text(x.run.scheduled)},
+                                     {"attempt", number(x.run.attempt)},
+                                     {"fence", number(x.run.fence)}});
           },
           [&](const machine::run_finished& x) {
             std::map<std::string, std::string> f{{"job", x.run.job},
@@ -177,25 +177,25 @@ void engine::state::say(const machine::happening& h) {
                                                  {"message", x.run.message},
                                                  {"node", x.run.node ? name_of(x.run.node) : ""}};
             if (x.run.took) f["took_ms"] = number(static_cast<std::uint64_t>(x.run.took->count()));
-            events.say("job.finished", std::move(f));
+            news.say("job.finished", std::move(f));
           },
           [&](const machine::job_changed& x) {
-            events.say(x.removed ? "job.removed" : "job.changed", {{"job", x.id}});
+            news.say(x.removed ? "job.removed" : "job.changed", {{"job", x.id}});
           },
           [&](const machine::job_assigned& x) {
-            events.say("job.assigned", {{"job", x.id}, {"node", x.owner ? name_of(x.owner) : ""}});
+            news.say("job.assigned", {{"job", x.id}, {"node", x.owner ? name_of(x.owner) : ""}});
           },
           [&](const machine::journal_grew& x) {
-            events.say("journal.appended", {{"journal", x.journal}, {"last", number(x.last)}});
+            news.say("journal.appended", {{"journal", x.journal}, {"last", number(x.last)}});
           },
           [&](const machine::journal_trimmed& x) {
-            events.say("journal.trimmed", {{"journal", x.journal}, {"first", number(x.first)}});
+            news.say("journal.trimmed", {{"journal", x.journal}, {"first", number(x.first)}});
           },
           [&](const machine::member_changed& x) {
-            events.say("view.changed", {{"view", number(x.view)},
-                                        {"node", x.member.name},
-                                        {"id", x.member.id.str()},
-                                        {"change", x.member.removed ? (x.member.left ? "left" : "removed") : "added"}});
+            news.say("view.changed", {{"view", number(x.view)},
+                                      {"node", x.member.name},
+                                      {"id", x.member.id.str()},
+                                      {"change", x.member.removed ? (x.member.left ? "left" : "removed") : "added"}});
           },
       },
       h);
@@ -204,7 +204,7 @@ void engine::state::say(const machine::happening& h) {
 void engine::state::watch_state() {
   auto now = node_state();
   if (now == shown_state) return;
-  events.say("node.state", {{"state", now}, {"before", shown_state}});
+  news.say("node.state", {{"state", now}, {"before", shown_state}});
   shown_state = std::move(now);
   if (shown_state == "active" && replica)
     ctx.log(log_level::info,

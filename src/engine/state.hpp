@@ -13,11 +13,11 @@
 #include "engine/context.hpp"
 #include "engine/disk_queue.hpp"
 #include "engine/engine.hpp"
-#include "engine/events.hpp"
 #include "engine/job_calls.hpp"
 #include "engine/journal_calls.hpp"
 #include "engine/links.hpp"
 #include "engine/lock_calls.hpp"
+#include "engine/news.hpp"
 #include "engine/outbox.hpp"
 #include "engine/replica.hpp"
 #include "engine/session.hpp"
@@ -122,7 +122,7 @@ struct engine::state {
   job_calls jobs;
   journal_calls journals;
   coterie::engine::bus bus;
-  event_log events;
+  coterie::engine::news news;
 
   struct barrier_wait {
     call_id call;

@@ -1,4 +1,5 @@
-// The node's recent events: a bounded ring that streams follow. Knows nothing of where they come from.
+// The news of this node (what `coterie events` shows): a bounded ring that streams follow. Knows nothing of where they
+// come from. Not the events of the seam, which are what the engine is told.
 #pragma once
 
 #include <deque>
@@ -9,9 +10,9 @@
 
 namespace coterie::engine {
 
-class event_log {
+class news {
  public:
-  explicit event_log(context& c) : ctx_(c) {}
+  explicit news(context& c) : ctx_(c) {}
 
   void say(std::string kind, std::map<std::string, std::string> fields) {
     ring_.push_back({++last_, ctx_.now.wall, std::move(kind), std::move(fields)});
