@@ -30,9 +30,7 @@ struct cron_schedule {
   std::string zone = "UTC";  ///< others fail with bad_argument: they are not built yet
   friend bool operator==(const cron_schedule&, const cron_schedule&) = default;
 };
-#ifndef COTERIE_SOURCES  // inside the library this is the name of a namespace
 using cron = cron_schedule;
-#endif
 
 /// At first + k * every: no drift, and a failover keeps the grid. At least 100 ms.
 struct interval {

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <bit>
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 using seconds_t = std::int64_t;  // since the epoch, local or UTC as the name says
@@ -304,4 +304,4 @@ std::uint64_t expression::count(wall_time from, wall_time to, const zone_rules& 
   return n;
 }
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

@@ -11,7 +11,7 @@
 #include "cron/fields.hpp"
 #include "cron/zone.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 
 /// What a local time means that the clocks jump over. It holds for each local time of the expression by itself.
 enum class dst_gap {
@@ -59,4 +59,4 @@ class expression {
   fields fields_;
 };
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

@@ -10,7 +10,7 @@
 
 #include "base/result.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 
 inline constexpr int first_year = 1970;
 inline constexpr int last_year = 2199;
@@ -38,4 +38,4 @@ struct fields {
 /// The grammar; see expression::parse.
 result<fields> parse_fields(std::string_view text);
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

@@ -9,7 +9,7 @@
 
 #include "cron/fields.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 enum field_index { second, minute, hour, day_of_month, month, day_of_week, year, field_count };
@@ -266,4 +266,4 @@ result<fields> parse_fields(std::string_view text) {
   return out;
 }
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

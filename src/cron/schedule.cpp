@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 using std::chrono::milliseconds;
@@ -120,4 +120,4 @@ due_times times_due(const schedule& s, const due_window& w, wall_time anchor, co
   });
 }
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

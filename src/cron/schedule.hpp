@@ -13,7 +13,7 @@
 #include "cron/expression.hpp"
 #include "cron/zone.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 
 inline constexpr std::chrono::milliseconds min_interval{100};
 
@@ -61,4 +61,4 @@ struct due_times {
 /// Exact, by arithmetic and bisection instead of visiting each time; see expression::count for what it costs.
 due_times times_due(const schedule&, const due_window&, wall_time anchor, const zone_rules& zone);
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

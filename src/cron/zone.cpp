@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace coterie::cron {
+namespace coterie::calendar {
 
 bool zone_rules::well_formed() const {
   const auto usable = [](std::chrono::seconds offset) { return offset >= -offset_limit && offset <= offset_limit; };
@@ -45,4 +45,4 @@ const zone_rules* find_zone(const zone_set& zones, std::string_view name) {
   return name == utc.name ? &utc : nullptr;
 }
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

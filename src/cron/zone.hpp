@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace coterie::cron {
+namespace coterie::calendar {
 
 /// From the instant `at` on, local time is UTC + offset.
 struct transition {
@@ -68,4 +68,4 @@ using zone_set = std::map<std::string, zone_rules, std::less<>>;
 /// The rules of a zone, nullptr when it is not in the set. "UTC" is always known.
 const zone_rules* find_zone(const zone_set&, std::string_view name);
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

@@ -81,9 +81,9 @@ result<void> check_params(const job_params& params, const limits& max) {
 
 result<void> check_config(const job_config& c, const limits& max) {
   if (const auto r = check_name("runner", c.runner); !r) return r;
-  if (const auto* s = std::get_if<cron::cron_schedule>(&c.when); s != nullptr && s->zone != "UTC")
+  if (const auto* s = std::get_if<calendar::cron_schedule>(&c.when); s != nullptr && s->zone != "UTC")
     return fail(errc::bad_argument, "only UTC is built yet");
-  if (const auto r = cron::validate(c.when); !r) return r;
+  if (const auto r = calendar::validate(c.when); !r) return r;
   if (c.on_misfire > misfire_policy::fire_all || c.on_overlap > overlap_policy::allow)
     return fail(errc::bad_argument, "the misfire or overlap policy is unknown");
   if (c.catch_up < milliseconds(0) || c.catch_up > max.catch_up_max)

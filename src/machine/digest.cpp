@@ -43,10 +43,10 @@ void digest_builder::field(const job_param& p) {
 void digest_builder::field(const job_config& c) {
   field(std::string_view(c.runner));
   number(c.when.index());
-  if (const auto* s = std::get_if<cron::cron_schedule>(&c.when))
+  if (const auto* s = std::get_if<calendar::cron_schedule>(&c.when))
     fields(std::string_view(s->expression), std::string_view(s->zone), s->dst.gap, s->dst.overlap);
-  if (const auto* s = std::get_if<cron::interval_schedule>(&c.when)) fields(s->every, s->first);
-  if (const auto* s = std::get_if<cron::once_schedule>(&c.when)) field(s->at);
+  if (const auto* s = std::get_if<calendar::interval_schedule>(&c.when)) fields(s->every, s->first);
+  if (const auto* s = std::get_if<calendar::once_schedule>(&c.when)) field(s->at);
   number(c.params.size());
   for (const auto& [name, value] : c.params) {
     field(std::string_view(name));

@@ -8,7 +8,7 @@ namespace coterie::machine {
 namespace {
 
 // Zones other than UTC are refused by check().
-const cron::zone_rules utc;
+const calendar::zone_rules utc;
 
 std::uint32_t cut(std::uint64_t n) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(n, std::numeric_limits<std::uint32_t>::max()));
@@ -31,10 +31,12 @@ class collector {
  private:
   wall_time latest_missed() const { return now_ - misfire_tolerance - milliseconds(1); }
   // Any time of the schedule is an anchor of the same grid.
-  std::optional<wall_time> after(wall_time t) const { return cron::next_after(job_.config.when, t, *job_.next, utc); }
-  cron::due_times due(wall_time from, milliseconds window) const {
-    return cron::times_due(job_.config.when, {.next = from, .now = latest_missed(), .catch_up = window}, *job_.next,
-                           utc);
+  std::optional<wall_time> after(wall_time t) const {
+    return calendar::next_after(job_.config.when, t, *job_.next, utc);
+  }
+  calendar::due_times due(wall_time from, milliseconds window) const {
+    return calendar::times_due(job_.config.when, {.next = from, .now = latest_missed(), .catch_up = window}, *job_.next,
+                               utc);
   }
 
   void add(wall_time at, std::uint64_t coalesced, std::optional<outcome> what, std::optional<wall_time> following) {
@@ -66,7 +68,7 @@ class collector {
     }
   }
 
-  void each(const cron::due_times& d, milliseconds window) {
+  void each(const calendar::due_times& d, milliseconds window) {
     std::optional<wall_time> at = d.count <= limits_.fire_all ? *d.oldest : nth_newest(*d.oldest, *d.newest, window);
     while (at && *at <= *d.newest && fires_.size() < max_) {
       const auto following = *at == *d.newest ? d.following : after(*at);
@@ -98,9 +100,9 @@ class collector {
 
 }  // namespace
 
-std::optional<wall_time> first_time(const cron::schedule& when, wall_time stamp) {
-  const bool once = std::holds_alternative<cron::once_schedule>(when);
-  return cron::next_after(when, stamp, once ? stamp + milliseconds(1) : stamp, utc);
+std::optional<wall_time> first_time(const calendar::schedule& when, wall_time stamp) {
+  const bool once = std::holds_alternative<calendar::once_schedule>(when);
+  return calendar::next_after(when, stamp, once ? stamp + milliseconds(1) : stamp, utc);
 }
 
 std::vector<fire_job> fires_due(const job_record& job, session_epoch owner, wall_time now, std::size_t max,
@@ -110,7 +112,7 @@ std::vector<fire_job> fires_due(const job_record& job, session_epoch owner, wall
 }
 
 std::optional<wall_time> time_after_next(const job_record& j) {
-  return j.next ? cron::next_after(j.config.when, *j.next, *j.next, utc) : std::nullopt;
+  return j.next ? calendar::next_after(j.config.when, *j.next, *j.next, utc) : std::nullopt;
 }
 
 }  // namespace coterie::machine

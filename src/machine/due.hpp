@@ -19,7 +19,7 @@ inline constexpr milliseconds misfire_tolerance{1'000};
 inline std::size_t due_limit(const limits& max) { return max.fire_all + 16; }
 
 /// The first time of a schedule made at `stamp`, strictly after it; "once, now" is the next millisecond.
-std::optional<wall_time> first_time(const cron::schedule&, wall_time stamp);
+std::optional<wall_time> first_time(const calendar::schedule&, wall_time stamp);
 
 /// The fires that the job owes at `now`, oldest first, each valid after the one before it; at most `max` of them. They
 /// run on `owner`; zero = no node has the runner: they are recorded as unavailable.

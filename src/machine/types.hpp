@@ -93,7 +93,7 @@ using job_param = std::variant<std::int64_t, double, bool, std::string>;
 using job_params = std::map<std::string, std::variant<job_param, std::vector<job_param>>>;
 struct job_config {
   std::string runner;
-  cron::schedule when;
+  calendar::schedule when;
   job_params params;
   misfire_policy on_misfire = misfire_policy::fire_once;
   milliseconds catch_up{3'600'000};

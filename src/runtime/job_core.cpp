@@ -19,16 +19,16 @@ namespace {
 
 // ---- types ---------------------------------------------------------------------------------------------------------
 
-cron::schedule to_machine(const schedule& s) {
-  if (const auto* c = std::get_if<cron_schedule>(&s)) return cron::cron_schedule{c->expression, c->zone, {}};
-  if (const auto* i = std::get_if<interval>(&s)) return cron::interval_schedule{i->every, i->first};
-  return cron::once_schedule{std::get<once>(s).at};
+calendar::schedule to_machine(const schedule& s) {
+  if (const auto* c = std::get_if<cron_schedule>(&s)) return calendar::cron_schedule{c->expression, c->zone, {}};
+  if (const auto* i = std::get_if<interval>(&s)) return calendar::interval_schedule{i->every, i->first};
+  return calendar::once_schedule{std::get<once>(s).at};
 }
 
-schedule from_machine(const cron::schedule& s) {
-  if (const auto* c = std::get_if<cron::cron_schedule>(&s)) return cron_schedule{c->expression, c->zone};
-  if (const auto* i = std::get_if<cron::interval_schedule>(&s)) return interval{i->every, i->first};
-  return once{std::get<cron::once_schedule>(s).at};
+schedule from_machine(const calendar::schedule& s) {
+  if (const auto* c = std::get_if<calendar::cron_schedule>(&s)) return cron_schedule{c->expression, c->zone};
+  if (const auto* i = std::get_if<calendar::interval_schedule>(&s)) return interval{i->every, i->first};
+  return once{std::get<calendar::once_schedule>(s).at};
 }
 
 machine::misfire_policy to_machine(misfire m) {
@@ -119,12 +119,12 @@ job_details from_machine(const wire::job_info& i) {
 result<void> check_schedule(const schedule& s) {
   if (const auto* c = std::get_if<cron_schedule>(&s); c != nullptr && c->zone != "UTC")
     return fail(errc::bad_argument, fmt::format("zone '{}': zones other than UTC are not built yet", c->zone));
-  return cron::validate(to_machine(s));
+  return calendar::validate(to_machine(s));
 }
 
 result<std::optional<wall_time>> next_of(const schedule& s, wall_time after) {
   if (auto ok = check_schedule(s); !ok) return tl::unexpected(ok.error());
-  return cron::next_after(to_machine(s), after, after, cron::zone_rules::utc());
+  return calendar::next_after(to_machine(s), after, after, calendar::zone_rules::utc());
 }
 
 wall_time wall_now() { return std::chrono::floor<ms>(std::chrono::system_clock::now()); }

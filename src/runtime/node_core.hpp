@@ -17,7 +17,6 @@
 #include <variant>
 #include <vector>
 
-#define COTERIE_SOURCES  // coterie::cron is a namespace here
 #include "coterie/node.hpp"
 #include "runtime/callbacks.hpp"
 #include "runtime/driver.hpp"

@@ -7,37 +7,37 @@ namespace coterie::wire {
 namespace schema {
 namespace {
 
-void put_schedule(Schedule::Builder b, const cron::schedule& v) {
-  if (const auto* c = std::get_if<cron::cron_schedule>(&v)) {
+void put_schedule(Schedule::Builder b, const calendar::schedule& v) {
+  if (const auto* c = std::get_if<calendar::cron_schedule>(&v)) {
     auto s = b.initCron();
     s.setExpression(text(c->expression));
     s.setZone(text(c->zone));
     s.setGap(as_enum<DstGap>(c->dst.gap));
     s.setOverlap(as_enum<DstOverlap>(c->dst.overlap));
-  } else if (const auto* i = std::get_if<cron::interval_schedule>(&v)) {
+  } else if (const auto* i = std::get_if<calendar::interval_schedule>(&v)) {
     auto s = b.initInterval();
     s.setEvery(i->every.count());
     put_optional(s.initFirst(), i->first);
   } else {
-    put_optional(b.initOnce().initAt(), std::get<cron::once_schedule>(v).at);
+    put_optional(b.initOnce().initAt(), std::get<calendar::once_schedule>(v).at);
   }
 }
 
-cron::schedule get_schedule(Schedule::Reader r) {
+calendar::schedule get_schedule(Schedule::Reader r) {
   switch (r.which()) {
     case Schedule::CRON: {
       const auto s = r.getCron();
-      return cron::cron_schedule{
-          get_text(s.getExpression()),
-          get_name(s.getZone()),
-          {get_enum(s.getGap(), cron::dst_gap::at_transition), get_enum(s.getOverlap(), cron::dst_overlap::both)}};
+      return calendar::cron_schedule{get_text(s.getExpression()),
+                                     get_name(s.getZone()),
+                                     {get_enum(s.getGap(), calendar::dst_gap::at_transition),
+                                      get_enum(s.getOverlap(), calendar::dst_overlap::both)}};
     }
     case Schedule::INTERVAL: {
       const auto s = r.getInterval();
-      return cron::interval_schedule{get_duration(s.getEvery()), get_optional_time(s.getFirst())};
+      return calendar::interval_schedule{get_duration(s.getEvery()), get_optional_time(s.getFirst())};
     }
     case Schedule::ONCE:
-      return cron::once_schedule{get_optional_time(r.getOnce().getAt())};
+      return calendar::once_schedule{get_optional_time(r.getOnce().getAt())};
   }
   refuse("unknown schedule");
 }

@@ -90,7 +90,7 @@ void workload::one() {
       wire::add_job j;
       j.job.id = fmt::format("job{}", random_.below(3));
       j.job.config.runner = "runner";
-      j.job.config.when = cron::interval_schedule{std::chrono::milliseconds(1'000 + 500 * random_.below(3)), {}};
+      j.job.config.when = calendar::interval_schedule{std::chrono::milliseconds(1'000 + 500 * random_.below(3)), {}};
       j.job.replace = random_.chance(0.2);
       j.job.config.rerun_if_lost = random_.chance(0.3);
       world_.call(n, j);

@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include "commands.hpp"
-#define COTERIE_SOURCES  // coterie::cron is a namespace here
 #include "coterie/jobs.hpp"
 #include "output.hpp"
 

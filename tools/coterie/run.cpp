@@ -20,7 +20,6 @@
 #include <toml++/toml.h>
 
 #include "commands.hpp"
-#define COTERIE_SOURCES  // coterie::cron is a namespace here
 #include "coterie/node.hpp"
 #include "net/control_place.hpp"
 #include "output.hpp"

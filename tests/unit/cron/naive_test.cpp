@@ -11,7 +11,7 @@
 #include "cron/expression.hpp"
 #include "zones.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 using std::chrono::days;
@@ -322,4 +322,4 @@ TEST_CASE("times of day around a transition against a naive matcher") {
 }
 
 }  // namespace
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

@@ -8,7 +8,7 @@
 #include "cron/expression.hpp"
 #include "zones.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 using times = std::vector<std::string>;
@@ -290,4 +290,4 @@ TEST_CASE("rules that are not well formed end the search all the same") {
 }
 
 }  // namespace
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "cron/expression.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 bool same(const std::string& a, const std::string& b) {
@@ -228,4 +228,4 @@ TEST_CASE("cutting or changing any byte never points outside the expression") {
 }
 
 }  // namespace
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

@@ -6,7 +6,7 @@
 #include "cron/schedule.hpp"
 #include "zones.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 using std::chrono::hours;
@@ -160,4 +160,4 @@ TEST_CASE("equal configurations compare equal") {
 }
 
 }  // namespace
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

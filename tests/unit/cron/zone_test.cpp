@@ -2,7 +2,7 @@
 #include "catch.hpp"
 #include "zones.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 namespace {
 
 using std::chrono::hours;
@@ -78,4 +78,4 @@ TEST_CASE("rules that rise and stay within a day are well formed") {
 }
 
 }  // namespace
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

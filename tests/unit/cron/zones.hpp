@@ -10,7 +10,7 @@
 #include "base/time.hpp"
 #include "cron/zone.hpp"
 
-namespace coterie::cron {
+namespace coterie::calendar {
 
 /// "2026-03-29 01:00:00" (or without the time) as UTC.
 inline wall_time utc(const std::string& text) {
@@ -66,4 +66,4 @@ inline zone_rules apia() {
   return {"Pacific/Apia", std::chrono::hours(-10), {{utc_seconds("2011-12-30 10:00:00"), std::chrono::hours(14)}}};
 }
 
-}  // namespace coterie::cron
+}  // namespace coterie::calendar

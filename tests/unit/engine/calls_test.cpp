@@ -53,7 +53,7 @@ TEST_CASE("callers get the answers of their own commands") {
   wire::add_job job;
   job.job.id = "nightly";
   job.job.config.runner = "backup";
-  job.job.config.when = cron::interval_schedule{std::chrono::hours(1), {}};
+  job.job.config.when = calendar::interval_schedule{std::chrono::hours(1), {}};
   const auto added = std::get<wire::job_added>(*w.ask(0, job));
   REQUIRE(added.changed);
   REQUIRE(added.next);

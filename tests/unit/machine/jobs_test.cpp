@@ -9,10 +9,10 @@ using namespace coterie::machine;
 namespace {
 
 job_config every(milliseconds d, std::string runner = "r") {
-  return {.runner = std::move(runner), .when = cron::interval_schedule{d, {}}, .params = {}};
+  return {.runner = std::move(runner), .when = calendar::interval_schedule{d, {}}, .params = {}};
 }
 job_config cron_job(std::string expression, std::string zone = "UTC") {
-  return {.runner = "r", .when = cron::cron_schedule{std::move(expression), std::move(zone), {}}, .params = {}};
+  return {.runner = "r", .when = calendar::cron_schedule{std::move(expression), std::move(zone), {}}, .params = {}};
 }
 schedule_job add(std::string id, job_config c, bool replace = false) {
   return {std::move(id), std::move(c), replace, {}, {}};
@@ -88,9 +88,9 @@ TEST_CASE("schedule: jobs are limited") {
 TEST_CASE("schedule: once fires once, also when it says now") {
   world w;
   w.open_with_runner(1);
-  w.duty(add("now", {.runner = "r", .when = cron::once_schedule{}, .params = {}}));
-  w.duty(add("then", {.runner = "r", .when = cron::once_schedule{w.now + 5s}, .params = {}}));
-  w.duty(add("past", {.runner = "r", .when = cron::once_schedule{w.now - 5s}, .params = {}}));
+  w.duty(add("now", {.runner = "r", .when = calendar::once_schedule{}, .params = {}}));
+  w.duty(add("then", {.runner = "r", .when = calendar::once_schedule{w.now + 5s}, .params = {}}));
+  w.duty(add("past", {.runner = "r", .when = calendar::once_schedule{w.now - 5s}, .params = {}}));
   w.pass(1ms);
   w.do_duties();
   CHECK(w.job("now").running.size() == 1);

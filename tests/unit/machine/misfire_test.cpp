@@ -11,7 +11,7 @@ namespace {
 const wall_time start = at(1'700'000'000'000);
 const session_epoch owner(5);
 
-job_record job_of(cron::schedule when, misfire_policy policy, milliseconds catch_up = 1h) {
+job_record job_of(calendar::schedule when, misfire_policy policy, milliseconds catch_up = 1h) {
   job_record j;
   j.id = "j";
   j.version = 3;
@@ -22,7 +22,7 @@ job_record job_of(cron::schedule when, misfire_policy policy, milliseconds catch
   j.next = first_time(when, start);
   return j;
 }
-cron::schedule every(milliseconds d) { return cron::interval_schedule{d, {}}; }
+calendar::schedule every(milliseconds d) { return calendar::interval_schedule{d, {}}; }
 
 std::vector<fire_job> due(const job_record& j, wall_time now, std::size_t max = 10'000, session_epoch who = owner) {
   const auto fires = fires_due(j, who, now, max, limits{});
@@ -127,11 +127,11 @@ TEST_CASE("misfire: fire_all runs at most 1 000, whether proposed at once or in 
 }
 
 TEST_CASE("misfire: cron and once schedules") {
-  const auto hourly = cron::cron_schedule{"0 0 * * * ?", "UTC", {}};
+  const auto hourly = calendar::cron_schedule{"0 0 * * * ?", "UTC", {}};
   const auto f = due(job_of(hourly, misfire_policy::fire_all, 4h), start + 3h + 30min);
   CHECK(f.size() >= 3);
   for (const auto& one : f) CHECK(one.scheduled.time_since_epoch() % 1h == 0ms);
-  const auto once = due(job_of(cron::once_schedule{start + 10s}, misfire_policy::fire_once), start + 30s);
+  const auto once = due(job_of(calendar::once_schedule{start + 10s}, misfire_policy::fire_once), start + 30s);
   REQUIRE(once.size() == 1);
   CHECK(once[0].scheduled == start + 10s);
   CHECK_FALSE(once[0].next);
@@ -149,6 +149,6 @@ TEST_CASE("misfire: a year of missed fires costs no more than one") {
   CHECK(f.size() == 12);  // one missed, eleven on time
   j.config.on_misfire = misfire_policy::fire_all;
   CHECK(due(j, start + 364 * 24h).size() == 1'011);
-  const auto seconds = job_of(cron::cron_schedule{"* * * * * ?", "UTC", {}}, misfire_policy::fire_all, 365 * 24h);
+  const auto seconds = job_of(calendar::cron_schedule{"* * * * * ?", "UTC", {}}, misfire_policy::fire_all, 365 * 24h);
   CHECK(due(seconds, start + 364 * 24h).size() == 1'002);
 }

@@ -178,11 +178,11 @@ class story {
     job_config c{.runner = name("r", 3), .when = {}, .params = {}};
     const milliseconds every[] = {100ms, 500ms, 2s};
     if (random_.chance(0.6))
-      c.when = cron::interval_schedule{every[below(3)], {}};
+      c.when = calendar::interval_schedule{every[below(3)], {}};
     else if (random_.chance(0.5))
-      c.when = cron::cron_schedule{"*/3 * * * * ?", "UTC", {}};
+      c.when = calendar::cron_schedule{"*/3 * * * * ?", "UTC", {}};
     else
-      c.when = cron::once_schedule{};
+      c.when = calendar::once_schedule{};
     c.on_misfire = static_cast<misfire_policy>(below(3));
     c.on_overlap = static_cast<overlap_policy>(below(2));
     c.catch_up = milliseconds(below(5'000));

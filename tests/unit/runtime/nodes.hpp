@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#define COTERIE_SOURCES  // these tests may include the library's own headers as well
 #include "coterie/coterie.hpp"
 #include "support/temporary_directory.hpp"
 

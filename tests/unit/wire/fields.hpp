@@ -97,8 +97,8 @@ constexpr E last_of() {
   if constexpr (std::is_same_v<E, machine::outcome>) return E::lost;
   if constexpr (std::is_same_v<E, machine::misfire_policy>) return E::fire_all;
   if constexpr (std::is_same_v<E, machine::overlap_policy>) return E::allow;
-  if constexpr (std::is_same_v<E, cron::dst_gap>) return E::at_transition;
-  if constexpr (std::is_same_v<E, cron::dst_overlap>) return E::both;
+  if constexpr (std::is_same_v<E, calendar::dst_gap>) return E::at_transition;
+  if constexpr (std::is_same_v<E, calendar::dst_overlap>) return E::both;
   if constexpr (std::is_same_v<E, errc>) return E::unavailable;
   if constexpr (std::is_same_v<E, raft::entry_kind>) return E::configuration;
 }
