@@ -247,7 +247,7 @@ class core {
   void acknowledge(const append_request&, node_id leader, log_index verified);
   void reject(const append_request&, node_id leader);
 
-  // ---- membership.cpp ----
+  // ---- configuration.cpp ----
   void append_configuration(configuration);
   void reconcile_progress();
   void after_commit();
