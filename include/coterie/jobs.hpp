@@ -21,8 +21,7 @@ namespace detail {
 class job_core;
 }
 
-// ---- when
-// ------------------------------------------------------------------------------------------------------------
+// ---- when ----------------------------------------------------------------------------------------------------------
 
 /// At the times of a cron expression in Quartz's grammar: `second minute hour day-of-month month day-of-week [year]`.
 struct cron_schedule {
@@ -52,8 +51,7 @@ using schedule = std::variant<cron_schedule, interval, once>;
 [[gnu::visibility("default")]] std::optional<wall_time> next_run(const schedule&, wall_time after);
 [[gnu::visibility("default")]] std::optional<wall_time> next_run(const schedule&, wall_time after, std::error_code&);
 
-// ---- what
-// ------------------------------------------------------------------------------------------------------------
+// ---- what ----------------------------------------------------------------------------------------------------------
 
 /// Fires that the cluster could not claim at their time, because no majority or no leader was there.
 enum class misfire {
@@ -140,8 +138,7 @@ enum class if_exists {
   replace,  ///< gives it this configuration; an equal one changes nothing
 };
 
-// ---- the service
-// -----------------------------------------------------------------------------------------------------
+// ---- the service ---------------------------------------------------------------------------------------------------
 
 /// The jobs of the cluster, seen from one node. Thread-safe. Calls that wait take up to 5 s and fail with no_quorum,
 /// timeout, indeterminate (safe to repeat), closed or in_callback. Runs themselves may wait as they like.

@@ -113,8 +113,7 @@ void engine::state::on_answer(const outbox::answered& a) {
   ctx.reply(id, response_to(expected, a.what, replica->machine()));
 }
 
-// ---- linearizable reads
-// --------------------------------------------------------------------------------------------------------
+// ---- linearizable reads --------------------------------------------------------------------------------------------
 
 void engine::state::barrier(call_id id, linearizable_read what, duration timeout) {
   if (const auto* r = std::get_if<wire::reset_journal>(&what))
@@ -218,8 +217,7 @@ void engine::state::on_history(const read_done& r) {
   ctx.reply(id, std::move(out));
 }
 
-// ---- waiting for members
-// ----------------------------------------------------------------------------------------------
+// ---- waiting for members -------------------------------------------------------------------------------------------
 
 void engine::state::check_waiting_members() {
   for (auto it = member_waits.begin(); it != member_waits.end();) {

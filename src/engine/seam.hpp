@@ -24,8 +24,7 @@ using stream_id = strong<struct stream_tag>;  ///< a connection to a peer, numbe
 using call_id = strong<struct call_tag>;      ///< a client's request, numbered by the driver; never reused
 using read_id = strong<struct read_tag>;      ///< numbered by the engine
 
-// ---- events
-// ---------------------------------------------------------------------------------------------------------------------
+// ---- events --------------------------------------------------------------------------------------------------------
 struct datagram_in {
   address from;
   bytes data;
@@ -78,8 +77,7 @@ struct cancel_call {
 using event = std::variant<datagram_in, stream_up, stream_down, frame_in, unreachable_in, wake, written, read_done,
                            disk_failed, disk_space, call, cancel_call>;
 
-// ---- actions
-// --------------------------------------------------------------------------------------------------------------------
+// ---- actions -------------------------------------------------------------------------------------------------------
 struct send_datagram {
   address to;
   bytes data;

@@ -13,8 +13,7 @@ duration scaled(duration d, double factor) {
 }
 }  // namespace
 
-// ---- the node's side
-// ---------------------------------------------------------------------------------------------------------
+// ---- the node's side -----------------------------------------------------------------------------------------------
 
 bool session::valid() const { return epoch_ && ctx_.now.steady < until_steady_ && ctx_.now.boot < until_boot_; }
 
@@ -135,8 +134,7 @@ bool session::on_ack(session_epoch e, std::uint64_t id, bool ended) {
   return true;
 }
 
-// ---- the leader's side
-// -------------------------------------------------------------------------------------------------------
+// ---- the leader's side ---------------------------------------------------------------------------------------------
 
 void session_keeper::on_lead() {
   leading_ = true;

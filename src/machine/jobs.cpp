@@ -38,8 +38,7 @@ const job_record* job_table::find(std::string_view id) const {
   return it == jobs_.end() ? nullptr : &it->second;
 }
 
-// ---- derived tables
-// ----------------------------------------------------------------------------------------------------
+// ---- derived tables ------------------------------------------------------------------------------------------------
 
 void job_table::link(map::const_iterator it) {
   const std::string_view id = it->first;
@@ -74,8 +73,7 @@ void job_table::change(map::iterator it, F f) {
   changed_.mark(it->first);
 }
 
-// ---- configurations
-// ----------------------------------------------------------------------------------------------------
+// ---- configurations ------------------------------------------------------------------------------------------------
 
 answer job_table::schedule(turn& t, const schedule_job& c, const registry& who) {
   const auto it = jobs_.find(c.id);
@@ -143,8 +141,7 @@ answer job_table::unschedule(turn& t, const unschedule_job& c) {
   return done();
 }
 
-// ---- owners
-// ------------------------------------------------------------------------------------------------------------
+// ---- owners --------------------------------------------------------------------------------------------------------
 
 void job_table::set_owner(turn& t, map::iterator it, session_epoch owner) {
   change(it, [&](job_record& job) { job.owner = owner; });
@@ -169,8 +166,7 @@ void job_table::disown(turn& t, session_epoch epoch, std::optional<std::string_v
   for (const auto id : ids) set_owner(t, jobs_.find(id), {});
 }
 
-// ---- runs
-// --------------------------------------------------------------------------------------------------------------
+// ---- runs ----------------------------------------------------------------------------------------------------------
 
 answer job_table::fire(turn& t, const fire_job& f, const registry& who) {
   const auto it = jobs_.find(f.id);
@@ -299,8 +295,7 @@ void job_table::end_session(turn& t, session_epoch epoch, outcome what) {
   disown(t, epoch);
 }
 
-// ---- storage
-// -----------------------------------------------------------------------------------------------------------
+// ---- storage -------------------------------------------------------------------------------------------------------
 
 void job_table::restore(const job_record& r) {
   if (const auto it = jobs_.find(r.id); it != jobs_.end()) return;  // not written by this machine

@@ -158,8 +158,7 @@ std::optional<wall_time> journal_table::next_trim(wall_time now) const {
   return it == by_expiry_.end() ? std::nullopt : std::optional(it->first);
 }
 
-// ---- storage
-// -----------------------------------------------------------------------------------------------------------
+// ---- storage -------------------------------------------------------------------------------------------------------
 
 void journal_table::restore(const journal_record& r) { journals_.insert_or_assign(r.name, r); }
 

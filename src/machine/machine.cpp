@@ -33,8 +33,7 @@ bool closes_itself(const command& c) {
 
 machine::machine(limits max) : max_(max) {}
 
-// ---- propose and apply
-// -----------------------------------------------------------------------------------------------
+// ---- propose and apply ---------------------------------------------------------------------------------------------
 
 // On the leader; the entry that it goes into decides again.
 void machine::prepare(command& c, wall_time now) const {
@@ -137,8 +136,7 @@ answer machine::execute(turn& t, const command_body& body) {
   return result;
 }
 
-// ---- sessions
-// ----------------------------------------------------------------------------------------------------------
+// ---- sessions ------------------------------------------------------------------------------------------------------
 
 // A node's older sessions live on until they expire, but own no jobs any more: nobody starts what they claim.
 answer machine::open(turn& t, const open_session& c) {
@@ -197,8 +195,7 @@ answer machine::cancel(turn& t, const lock_cancel& c) {
   return done();
 }
 
-// ---- state
-// -------------------------------------------------------------------------------------------------------------
+// ---- state ---------------------------------------------------------------------------------------------------------
 
 void machine::forget() {
   machine empty(max_);

@@ -29,8 +29,7 @@ session_record* registry::change(session_epoch epoch) {
   return s;
 }
 
-// ---- members
-// -----------------------------------------------------------------------------------------------------------
+// ---- members -------------------------------------------------------------------------------------------------------
 
 void registry::found(const std::vector<member_record>& founders) {
   for (const auto& m : founders) {
@@ -90,8 +89,7 @@ void registry::forget_oldest_removed(std::size_t keep) {
   changed_members_.mark(oldest->second);
 }
 
-// ---- sessions
-// ----------------------------------------------------------------------------------------------------------
+// ---- sessions ------------------------------------------------------------------------------------------------------
 
 std::vector<session_epoch> registry::sessions_of(node_id node) const {
   std::vector<session_epoch> out;
@@ -191,8 +189,7 @@ session_epoch registry::first_for(std::string_view job, std::string_view runner)
   return best;
 }
 
-// ---- storage
-// -----------------------------------------------------------------------------------------------------------
+// ---- storage -------------------------------------------------------------------------------------------------------
 
 void registry::restore(const member_record& r) { members_[r.id] = r; }
 

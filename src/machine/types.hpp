@@ -29,8 +29,7 @@ constexpr std::uint64_t fence_of(log_index granted, std::uint64_t seq = 0) {
 constexpr std::uint64_t fence_of(grant_id g) { return fence_of(log_index(g.value)); }
 constexpr grant_id grant_of(std::uint64_t fence) { return grant_id(fence >> fence_sequence_bits); }
 
-// ---- commands
-// ------------------------------------------------------------------------------------------------------------------
+// ---- commands ------------------------------------------------------------------------------------------------------
 
 // Registry. view_id counts the entries that changed it.
 struct add_member {
@@ -183,7 +182,6 @@ struct answer {
 };
 
 // ---- records: what is stored, by key. Lower-case keys are held in memory as well, upper-case ones are on disk alone.
-// ----------------
 
 struct global_record {
   std::uint64_t view = 0;

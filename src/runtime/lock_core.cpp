@@ -39,8 +39,7 @@ void lock_core::begin() {
   node_->on_close([holds = holds_] { holds->close(); });
 }
 
-// ---- from the engine, on the loop thread
-// -----------------------------------------------------------------------------
+// ---- from the engine, on the loop thread ---------------------------------------------------------------------------
 
 std::shared_ptr<local::lock_grant> lock_core::accept(const std::string& name, const wire::lock_granted& l) {
   auto g = std::make_shared<local::lock_grant>();

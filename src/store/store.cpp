@@ -129,8 +129,7 @@ struct store::impl {
   std::uint64_t syncs = 0;
 };
 
-// ---- opening
-// -------------------------------------------------------------------------------------------------------------
+// ---- opening -------------------------------------------------------------------------------------------------------
 
 result<void> store::impl::open_all() {
   damage = read_note(damage_file());
@@ -258,8 +257,7 @@ result<std::unique_ptr<store>> store::open(const std::filesystem::path& director
 store::store(std::unique_ptr<impl> i) : impl_(std::move(i)) {}
 store::~store() = default;
 
-// ---- writing
-// -------------------------------------------------------------------------------------------------------------
+// ---- writing -------------------------------------------------------------------------------------------------------
 
 void store::impl::add(const disk::batch& b, std::uint64_t state_generation) {
   const region state(disk::space::state, state_generation), other(disk::space::meta, 0);
@@ -305,8 +303,7 @@ result<void> store::write(const disk::batch& b, bool sync) {
   return write(one, sync);
 }
 
-// ---- reading
-// -------------------------------------------------------------------------------------------------------------
+// ---- reading -------------------------------------------------------------------------------------------------------
 
 result<store::page> store::impl::scan(const query& q, const view& v) {
   page r;
@@ -379,8 +376,7 @@ result<disk::image> store::load(const bytes& state_begin, const bytes& state_end
   return r;
 }
 
-// ---- installing a snapshot
-// -------------------------------------------------------------------------------------------------
+// ---- installing a snapshot -----------------------------------------------------------------------------------------
 
 result<bool> store::impl::any_generation(std::uint64_t from, std::uint64_t to) {
   const auto low = encode(from), high = encode(to);
@@ -432,8 +428,7 @@ result<void> store::install_commit(const disk::batch& what) {
   return impl_->drop_generations(0, next);
 }
 
-// ---- watching
-// ------------------------------------------------------------------------------------------------------------
+// ---- watching ------------------------------------------------------------------------------------------------------
 
 std::optional<failure> store::failed() const {
   if (!impl_->latch->closed()) return std::nullopt;

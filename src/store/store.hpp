@@ -60,8 +60,7 @@ class store {
   store(const store&) = delete;
   store& operator=(const store&) = delete;
 
-  // ---- what the engine asks for
-  // --------------------------------------------------------------------------------------
+  // ---- what the engine asks for ------------------------------------------------------------------------------------
   /// Applies the batches in order as one atomic step; with `sync`, it and everything before it is durable on return.
   result<void> write(std::span<const disk::batch* const>, bool sync);
   result<void> write(const disk::batch&, bool sync);
@@ -83,8 +82,7 @@ class store {
   /// Everything that a node reads at its start: of `state` the keys in [state_begin, state_end), an empty end = all.
   result<disk::image> load(const bytes& state_begin, const bytes& state_end);
 
-  // ---- what the runtime watches
-  // --------------------------------------------------------------------------------------
+  // ---- what the runtime watches ------------------------------------------------------------------------------------
   /// The first error of the disk, when there was one. Also noticed by RocksDB's own threads. Thread-safe.
   std::optional<failure> failed() const;
 

@@ -75,8 +75,7 @@ membership::membership(member_info self, boot_epoch epoch, const options& o, sta
   digest_seen_ = roster_.view_digest();
 }
 
-// ---- time
-// ------------------------------------------------------------------------------------------------------------
+// ---- time ----------------------------------------------------------------------------------------------------------
 
 /// Head of every input: did this process stand still? Then the silence of others proves nothing (Lifeguard: doubt
 /// yourself).
@@ -243,8 +242,7 @@ std::vector<node_id> membership::random_members(std::size_t n, node_id not_this)
   return out;
 }
 
-// ---- the owner's wishes
-// ----------------------------------------------------------------------------------------------
+// ---- the owner's wishes --------------------------------------------------------------------------------------------
 
 void membership::set_cluster_id(cluster_id id) { cluster_ = id; }
 
@@ -320,8 +318,7 @@ void membership::forget(node_id id) {
 
 output membership::take() { return std::exchange(out_, {}); }
 
-// ---- what people read
-// ------------------------------------------------------------------------------------------------
+// ---- what people read ----------------------------------------------------------------------------------------------
 
 void membership::say(log_level level, std::string text) { out_.log.push_back({level, std::move(text)}); }
 

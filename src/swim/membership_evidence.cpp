@@ -211,8 +211,7 @@ bool membership::name_is_free(const statement& s, const heard& h, const times& n
   return true;
 }
 
-// ---- what a statement changes
-// ----------------------------------------------------------------------------------------
+// ---- what a statement changes --------------------------------------------------------------------------------------
 
 void membership::turn(record& r, statement s, const times& now, const std::string& evidence, bool quiet) {
   const member_state before = r.m.state;
@@ -358,8 +357,7 @@ std::string membership::blame(const record& r, const times& now) const {
   return out;
 }
 
-// ---- user data
-// -------------------------------------------------------------------------------------------------------
+// ---- user data -----------------------------------------------------------------------------------------------------
 
 void membership::hear_user(const user_datum& u, bool quiet) {
   if (u.origin == self_) return;

@@ -27,8 +27,7 @@ bool is_accused(const record& r) {
 
 }  // namespace
 
-// ---- out
-// -------------------------------------------------------------------------------------------------------------
+// ---- out -----------------------------------------------------------------------------------------------------------
 
 statement membership::statement_of(const record& r) const {
   statement s{r.m.info, r.m.inc, r.verdict ? member_state::unreachable : r.m.state, {}};
@@ -147,8 +146,7 @@ void membership::add_what_differs(push_pull& p, const push_pull& theirs) const {
   }
 }
 
-// ---- in
-// --------------------------------------------------------------------------------------------------------------
+// ---- in ------------------------------------------------------------------------------------------------------------
 
 bool membership::admissible(const address& from, const datagram& d) {
   if (d.cluster != options_.cluster || (d.id && cluster_ && d.id != cluster_)) {

@@ -7,8 +7,7 @@
 
 namespace coterie::swim {
 
-// ---- whom and when
-// ---------------------------------------------------------------------------------------------------
+// ---- whom and when -------------------------------------------------------------------------------------------------
 
 /// Up to small_cluster members, each has a timer of its own.
 void membership::start_probing(record& r, const times& now) {
@@ -68,8 +67,7 @@ void membership::slot_due(const times& now) {
   schedule_slot(now);
 }
 
-// ---- one round
-// -------------------------------------------------------------------------------------------------------
+// ---- one round -----------------------------------------------------------------------------------------------------
 
 duration membership::expected_ack(const record* r) const {
   duration guess = options_.period / 4;
@@ -204,8 +202,7 @@ duration membership::shortest_suspicion() const {
   return duration(static_cast<duration::rep>(static_cast<double>(options_.small_period.count()) * periods));
 }
 
-// ---- other signs
-// -----------------------------------------------------------------------------------------------------
+// ---- other signs ---------------------------------------------------------------------------------------------------
 
 void membership::on_refused(node_id id, const times& now) {
   observe(now);

@@ -39,8 +39,7 @@ inline void require(bool holds, const char* what) {
   if (!holds) refuse(what);
 }
 
-// ---- a message in one segment
-// --------------------------------------------------------------------------------------------
+// ---- a message in one segment --------------------------------------------------------------------------------------
 
 /// A builder whose first segment is given; more are allocated when it is too small, only to learn how large it should
 /// be.
@@ -100,8 +99,7 @@ auto decode(byte_view body, Read read, int nesting = default_nesting)
   }
 }
 
-// ---- numbers and enumerations
-// --------------------------------------------------------------------------------------------
+// ---- numbers and enumerations --------------------------------------------------------------------------------------
 
 template <class To, class From>
 To as_enum(From value) {
@@ -125,8 +123,7 @@ inline std::chrono::milliseconds get_duration(std::int64_t ms) {
 }
 inline wall_time get_time(std::int64_t ms) { return wall_time(get_duration(ms)); }
 
-// ---- optional values: a union of none and some
-// ---------------------------------------------------------------------------
+// ---- optional values: a union of none and some ---------------------------------------------------------------------
 
 template <class B, class T, class Put>
 void put_optional(B b, const std::optional<T>& v, Put put_value) {
@@ -159,8 +156,7 @@ std::optional<std::chrono::milliseconds> get_optional_duration(R r) {
   return get_optional(r, get_duration);
 }
 
-// ---- bytes and text
-// ------------------------------------------------------------------------------------------------------
+// ---- bytes and text ------------------------------------------------------------------------------------------------
 
 inline capnp::Text::Reader text(const std::string& s) { return {s.c_str(), s.size()}; }
 inline std::string get_text(capnp::Text::Reader t) { return {t.begin(), t.size()}; }
@@ -177,8 +173,7 @@ inline shared_bytes get_shared(capnp::Data::Reader d) {
   return d.size() == 0 ? shared_bytes() : shared_bytes(get_bytes(d));
 }
 
-// ---- ids and addresses: groups, and list elements, of the same fields
-// ----------------------------------------------------
+// ---- ids and addresses: groups, and list elements, of the same fields ----------------------------------------------
 
 template <class B, class T>
 requires requires(T v) { v.hi, v.lo; }
@@ -200,8 +195,7 @@ address get_address(R r) {
   return {get_name(r.getHost()), r.getPort()};
 }
 
-// ---- lists and maps
-// ------------------------------------------------------------------------------------------------------
+// ---- lists and maps ------------------------------------------------------------------------------------------------
 
 template <class L, class Range, class Put>
 void put_list(L list, const Range& values, Put put_one) {

@@ -20,8 +20,7 @@ namespace coterie::wire {
 
 using milliseconds = std::chrono::milliseconds;
 
-// ---- requests
-// -------------------------------------------------------------------------------------------------------------------
+// ---- requests ------------------------------------------------------------------------------------------------------
 struct get_status {};
 struct get_members {};
 struct wait_members {
@@ -123,8 +122,7 @@ using request =
                  append_journal, peek_journal, count_journal, reset_journal, begin_process, end_process, wait_visible,
                  watch_journal, keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
 
-// ---- answers
-// --------------------------------------------------------------------------------------------------------------------
+// ---- answers -------------------------------------------------------------------------------------------------------
 struct done {};
 struct status_info {
   std::string cluster, node, state, leader,

@@ -205,8 +205,7 @@ ON_BOTH_DISKS("an empty disk is empty, and empty writes are harmless") {
   CHECK_FALSE(d.range({}).more);
 }
 
-// ---- the two against each other
-// --------------------------------------------------------------------------------------------
+// ---- the two against each other ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -338,8 +337,7 @@ TEST_CASE("the simulated disk and RocksDB answer alike", "[store]") {
   }
 }
 
-// ---- what only the simulated disk can lose
-// ---------------------------------------------------------------------------------
+// ---- what only the simulated disk can lose -------------------------------------------------------------------------
 
 TEST_CASE("a power loss takes some of the newest un-synced batches, whole", "[store]") {
   std::map<std::size_t, int> seen;

@@ -38,8 +38,7 @@ void raise(const failure& f) {
   throw command_error(status_of(f.code), f.message.empty() ? describe(f.code) : f.message);
 }
 
-// ---- finding a node
-// ------------------------------------------------------------------------------------------------------
+// ---- finding a node ------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -132,8 +131,7 @@ fs::path find_node(const std::string& given, ms patience) {
                                    : fmt::format("no node '{}' is running here: there are{}", said, list(nodes)));
 }
 
-// ---- one connection
-// ------------------------------------------------------------------------------------------------------
+// ---- one connection ------------------------------------------------------------------------------------------------
 
 client::client(fs::path socket) : socket_(std::move(socket)), fd_(connect_to(socket_)) {
   if (fd_ < 0)

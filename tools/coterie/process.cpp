@@ -87,8 +87,7 @@ void watcher::tell(pid_t p) const noexcept {
 void watcher::watch(pid_t group) const noexcept { tell(group); }
 void watcher::forget(pid_t group) const noexcept { tell(-group); }
 
-// ---- starting and ending
-// -------------------------------------------------------------------------------------------------
+// ---- starting and ending -------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -195,8 +194,7 @@ std::optional<int> reap(pid_t pid, const watcher& w, bool wait) {
   return s;
 }
 
-// ---- signals
-// -------------------------------------------------------------------------------------------------------------
+// ---- signals -------------------------------------------------------------------------------------------------------
 
 signal_queue::signal_queue(std::initializer_list<int> signals) {
   sigset_t set;

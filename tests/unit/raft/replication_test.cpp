@@ -151,8 +151,7 @@ TEST_CASE("5.3: a second leader in one term is not believed") {
   CHECK(f.core.commit() == log_index(0));
 }
 
-// ---- durability (docs/consensus.md 1.6)
-// ----------------------------------------------------------------------------------
+// ---- durability (docs/consensus.md 1.6) ----------------------------------------------------------------------------
 
 TEST_CASE("an append is acknowledged only after the write of its entries") {
   follower f(with_log(voters({1, 2}), 1, {}));
