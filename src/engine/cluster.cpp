@@ -12,6 +12,7 @@ namespace coterie::engine {
 namespace {
 constexpr std::size_t mesh_size = 32;  // up to this many members everybody keeps a stream to everybody
 constexpr duration join_period = 1s;
+constexpr duration forgotten_after = 3s;  // without a word of a leader
 }  // namespace
 
 swim::hello engine::state::own_hello() const {
@@ -251,13 +252,16 @@ bool engine::state::is_member() const {
   return m && !m->removed;
 }
 
-// A node that the registry does not have, or has with another name or address, asks to be entered.
+// A node that the registry does not have, or has with another name or address, asks to be entered. So does one that no
+// leader has spoken to for a while: once it is removed nobody sends it the entry that says so.
 void engine::state::seek_membership() {
-  if (!replica || end) return;
+  if (!replica || (end && !end->leaving)) return;
   const auto* m = replica->machine().member(ctx.self);
-  if (m && m->removed)
-    return halt(false, "this node was removed from the cluster: run it with --rejoin to come back with a new identity");
-  if (m && m->name == opt.name && m->at == opt.advertise) return;
+  if (m && m->removed && !end) return on_removed();
+  const bool forgotten =
+      (end && end->removed && replica->leader() != ctx.self) ||
+      (!replica->leading() && ctx.now.steady - replica->core().last_leader_contact() > forgotten_after);
+  if (m && m->name == opt.name && m->at == opt.advertise && !forgotten) return;
   if (ctx.now.steady < next_join) return;
   next_join = ctx.now.steady + join_period;
   const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
@@ -274,8 +278,8 @@ void engine::state::seek_membership() {
 
 void engine::state::on_join_request(node_id from, const wire::join_request& r) {
   if (!replica) return;
-  const auto answer = [&](bool ok, bool retry, std::string reason) {
-    const wire::join_answer a{ok, retry, std::move(reason)};
+  const auto answer = [&](bool ok, bool retry, std::string reason, bool removed = false) {
+    const wire::join_answer a{ok, retry, std::move(reason), removed};
     if (r.id == ctx.self) return on_join_answer(a);
     links.learn(r.id, r.at);
     links.send(r.id, a);
@@ -289,24 +293,48 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
     return;
   }
   if (const auto* m = replica->machine().member(r.id)) {
-    if (m->removed)
-      return answer(false, false, "this node was removed from the cluster: rejoin with a new identity (run --rejoin)");
+    // It is out only when no majority needs it any more.
+    const auto& c = replica->core();
+    if (m->removed && (!c.conf_committed() || c.conf().contains(r.id)))
+      return answer(false, true, "its vote still counts for a moment");
+    if (m->removed) return answer(false, false, "this node was removed from the cluster", true);
     if (m->name == r.name && m->at == r.at) return answer(true, false, "");
   }
   for (const auto& [id, m] : replica->machine().members()) {
     if (id == r.id || m.removed || m.name != r.name) continue;
     const auto* seen = members.find(id);
-    if (id == ctx.self ||
-        (seen && (seen->state == swim::member_state::alive || seen->state == swim::member_state::suspect)))
-      return answer(
-          false, false,
-          fmt::format("the name '{}' is taken by node {} at {}: choose another --name", r.name, id, m.at.str()));
+    const bool here =
+        id == ctx.self ||
+        (seen && (seen->state == swim::member_state::alive || seen->state == swim::member_state::suspect));
+    if (here || m.at != r.at)
+      return answer(false, false,
+                    fmt::format("the name '{}' is taken by node {} at {}{}: choose another --name", r.name, id,
+                                m.at.str(), here ? "" : ", which is unreachable now"));
+    // The same place with an empty disk: who was there never comes back, but clients of its last session may still
+    // believe in their locks until that has expired.
+    for (const auto& [epoch, s] : replica->machine().sessions())
+      if (s.node == id)
+        return answer(false, true, "the session of the node that had this name and address has not expired yet");
+    ctx.log(log_level::warn, fmt::format("{} is back at {} with another identity: {} takes the place of {}", r.name,
+                                         m.at.str(), r.id.short_str(), id.short_str()));
+    propose({machine::remove_member{id, false}, machine::add_member{r.id, r.name, r.at}});
+    return answer(true, false, "");
   }
   propose({machine::add_member{r.id, r.name, r.at}});
   answer(true, false, "");
 }
 
+void engine::state::on_removed() {
+  if (end) {
+    end->removed = end->out = true;
+    return;
+  }
+  if (std::exchange(failed, true)) return;
+  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("removed"))}, true, removal_saved{false});
+}
+
 void engine::state::on_join_answer(const wire::join_answer& a) {
+  if (a.removed) return on_removed();
   if (a.ok || a.retry || is_member()) return;
   halt(false, "join refused: " + a.reason);
 }

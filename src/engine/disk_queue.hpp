@@ -30,7 +30,9 @@ struct chunk_saved {
   std::uint64_t transfer = 0, number = 0;
 };
 struct snapshot_installed {};
-struct removal_saved {};
+struct removal_saved {
+  bool asked = false;
+};  ///< the node left or was removed, and will know it
 using write_waiter =
     std::variant<nobody, raft_persist, genesis_persist, cursor_saved, chunk_saved, snapshot_installed, removal_saved>;
 

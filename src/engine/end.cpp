@@ -42,21 +42,30 @@ void engine::state::tend_end() {
   const auto now = ctx.now.steady;
   const bool late = now >= e.deadline;
   const bool contact = replica && outbox::quorum_contact(&*replica, now);
-  if (!late && now < e.drain_until && contact && !(locks.idle() && jobs.idle())) return;
+  // A client that went away without giving its lock back may believe in it until the deadline it was told: the session,
+  // and with it the lock, must not end before. No renewal is handed on while stopping, so that is within the TTL.
+  const bool held = !locks.idle();
+  if (!late && (held || (now < e.drain_until && contact && !jobs.idle()))) return;
   if (e.leaving && !e.removed) {
     // A leader hands over first, so that its own removal is somebody else's work.
     if (!late && hand_over()) return;
-    if (now >= e.next_removal) {
+    if (!held && now >= e.next_removal) {
       e.next_removal = now + removal_period;
       send_to_leader(machine::remove_member{ctx.self, true});
     }
     if (late) give_up_leaving();
     return;
   }
+  // Out of the registry, but its vote may still be needed to take it out of the configuration (thesis 4.2.2).
+  if (e.leaving && !e.out) {
+    const auto& c = replica->core();
+    e.out = c.conf_committed() && !c.conf().contains(ctx.self);
+    if (!e.out) return;
+  }
   if (!e.session_abandoned) {
     e.session_abandoned = true;
-    e.closed = !session.epoch();
-    session.abandon();
+    e.closed = !session.epoch() || held;
+    session.abandon(!held);
     if (!e.closed && contact) return;
   }
   if (!e.closed && contact && !late) return;
@@ -66,7 +75,7 @@ void engine::state::tend_end() {
   if (!e.leaving) return halt(true, "stopped");
   members.say_left(ctx.now);
   settle_members();
-  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("left"))}, true, removal_saved{});
+  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("left"))}, true, removal_saved{true});
 }
 
 void engine::state::give_up_leaving() {

@@ -115,7 +115,12 @@ void engine::state::on_written(std::uint64_t sequence) {
                    [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
                    [&](const chunk_saved& x) { replica->on_chunk_saved(x); },
                    [&](const snapshot_installed&) { replica->on_installed(); },
-                   [&](const removal_saved&) { halt(true, "left"); },
+                   [&](const removal_saved& x) {
+                     halt(x.asked, x.asked
+                                       ? "left"
+                                       : "this node was removed from the cluster: run it with --rejoin to come back "
+                                         "with a new identity");
+                   },
                },
                w);
   }

@@ -99,9 +99,14 @@ void engine::state::lead() {
   }
 }
 
-// The Raft configuration follows the registry: new members become learners, those gone are taken out, a voter that left
-// is replaced by a learner that has caught up, in one joint change. Which node should be a voter for other reasons is a
-// later matter (docs/consensus.md 1.4).
+namespace {
+// Odd, for an even number of voters survives no more failures than one less; of two nodes one (docs/consensus.md 1.4).
+std::size_t wanted_voters(std::size_t members) { return members >= 5 ? 5 : members >= 3 ? 3 : 1; }
+}  // namespace
+
+// The Raft configuration follows the registry: new members become learners, those gone are taken out, and learners that
+// have caught up are made voters until there are enough, in one joint change. Which node should be a voter for other
+// reasons is a later matter (docs/consensus.md 1.4).
 void engine::state::reconcile_configuration() {
   auto& c = replica->core();
   if (!c.conf_committed() || c.conf().joint()) return;
@@ -111,9 +116,11 @@ void engine::state::reconcile_configuration() {
     const auto* m = replica->machine().member(id);
     return !m || m->removed;
   };
-  const auto wanted = voters.size();
   std::erase_if(voters, gone);
   std::erase_if(learners, gone);
+  std::size_t living = 0;
+  for (const auto& [id, m] : replica->machine().members()) living += !m.removed;
+  const auto wanted = wanted_voters(living);
   for (const auto& [id, m] : replica->machine().members())
     if (!m.removed && !c.conf().contains(id)) learners.push_back(id);
   if (voters.size() < wanted)
@@ -124,8 +131,7 @@ void engine::state::reconcile_configuration() {
       voters.push_back(p.id);
       learners.erase(it);
     }
-  // An even number of voters survives no more failures than one less, but taking a working voter out is not done for
-  // that.
+  // A working voter is not taken out because there are too many.
   std::sort(voters.begin(), voters.end());
   std::sort(learners.begin(), learners.end());
   if (voters.empty() || (voters == c.conf().voters && learners == c.conf().learners)) return;

@@ -21,11 +21,11 @@ duration session::left() const {
   return valid() ? std::min<duration>(until_steady_ - ctx_.now.steady, until_boot_ - ctx_.now.boot) : duration::zero();
 }
 
-void session::lapse() {
+void session::lapse(bool close) {
   if (!epoch_) return;
   lapsed_ = true;
   old_ = epoch_;
-  closing_.push_back(epoch_);
+  if (close) closing_.push_back(epoch_);
   epoch_ = {};
   nonce_ = 0;
   sent_.clear();
@@ -35,7 +35,7 @@ void session::lapse() {
   next_open_ = ctx_.now.steady;
 }
 
-void session::abandon() { lapse(); }
+void session::abandon(bool close) { lapse(close); }
 
 session::wants session::tick(bool member, bool stopping) {
   wants w;

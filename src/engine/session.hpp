@@ -34,8 +34,9 @@ class session {
   bool on_ack(session_epoch, std::uint64_t id, bool ended);
   /// Renew now instead of at the next third of the TTL (a new leader, a waiting grant).
   void hurry() { next_renewal_ = ctx_.now.steady; }
-  /// Ends the present epoch: nothing is valid from now on.
-  void abandon();
+  /// Ends the present epoch: nothing is valid here from now on. `close`: for everybody, at once; else it is left to
+  /// expire, because somebody outside this process may still believe in it.
+  void abandon(bool close);
 
   session_epoch epoch() const { return epoch_; }  ///< zero = none
   bool valid() const;                             ///< holds may be believed now
@@ -44,7 +45,7 @@ class session {
   duration ttl() const { return ctx_.opt->session_ttl; }
 
  private:
-  void lapse();
+  void lapse(bool close = true);
   context& ctx_;
   session_epoch epoch_;
   std::uint64_t nonce_ = 0;

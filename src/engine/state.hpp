@@ -50,6 +50,7 @@ struct engine::state {
   void on_peer(node_id from, wire::peer_message);
   void on_join_request(node_id from, const wire::join_request&);
   void on_join_answer(const wire::join_answer&);
+  void on_removed();
   swim::hello own_hello() const;
   void greet_all();
   void form();
@@ -148,7 +149,7 @@ struct engine::state {
 
   struct ending {
     call_id call;
-    bool leaving = false, removed = false, closed = false, session_abandoned = false, done = false;
+    bool leaving = false, removed = false, out = false, closed = false, session_abandoned = false, done = false;
     instant deadline, drain_until, next_removal = instant::min();
   };
   std::optional<ending> end;

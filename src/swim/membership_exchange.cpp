@@ -158,8 +158,9 @@ bool membership::admissible(const address& from, const datagram& d) {
     return false;
   }
   if (d.from == self_) {
+    // From its own address it is its own, sent to somebody who had that address before.
     counters_.add("own_id_heard");
-    if (!std::exchange(own_warned_, true)) {
+    if (from != self().at && !std::exchange(own_warned_, true)) {
       say(log_level::error, fmt::format("{} has the same node id as this node ({}): is one a copy of the other's disk?",
                                         from.str(), self_));
     }

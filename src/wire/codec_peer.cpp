@@ -69,6 +69,7 @@ struct put_peer {
     m.setOk(v.ok);
     m.setRetry(v.retry);
     m.setReason(text(v.reason));
+    m.setRemoved(v.removed);
   }
   void operator()(const forward& v) {
     auto commands = b.initForward().initCommands(count(v.commands));
@@ -191,7 +192,7 @@ peer_message get_message(Peer::Reader r) {
     }
     case Peer::JOIN_ANSWER: {
       const auto m = r.getJoinAnswer();
-      return join_answer{m.getOk(), m.getRetry(), get_text(m.getReason())};
+      return join_answer{m.getOk(), m.getRetry(), get_text(m.getReason()), m.getRemoved()};
     }
     case Peer::FORWARD:
       return forward{get_list(r.getForward().getCommands(), get_shared)};

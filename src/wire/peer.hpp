@@ -23,10 +23,12 @@ struct join_request {
   address at;
   boot_epoch boot;
 };
-/// ok = false with a reason that ends the node (name taken, removed); `retry` = not now (no leader).
+/// ok = false with a reason that ends the node (name taken); `retry` = not now (no leader); `removed`: the cluster has
+/// taken it out, whatever its own copy of the registry says.
 struct join_answer {
   bool ok = false, retry = false;
   std::string reason;
+  bool removed = false;
 };
 
 /// Commands for the leader; each is an encoded machine::command.

@@ -1,8 +1,11 @@
 #include "sim/checkers.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/hash.hpp"
+#include "wire/codec.hpp"
 
 namespace coterie::sim {
 
@@ -15,18 +18,12 @@ std::uint64_t content(const raft::entry& e) {
 }
 }  // namespace
 
-void consensus_checker::on_start(std::size_t i) {
-  if (seen_.size() <= i) seen_.resize(i + 1);
-  seen_[i] = {};
-}
-
 void consensus_checker::after_step(std::size_t i) {
-  if (seen_.size() <= i) seen_.resize(i + 1);
   const auto v = world_.node(i).look();
   if (v.genesis && v.genesis->formed()) {
     const auto id = v.genesis->state().id;
     if (!id_) id_ = id;
-    if (id != id_ && !two_ids_) fail(i, fmt::format("two cluster ids: {} and {}", id.str(), id_.str()));
+    if (id != id_) fail(i, fmt::format("two cluster ids: {} and {}", id.str(), id_.str()));
   }
   if (!v.raft) return;
   const auto& r = *v.raft;
@@ -35,20 +32,69 @@ void consensus_checker::after_step(std::size_t i) {
   if (term < m.term) fail(i, fmt::format("the term fell from {} to {}", m.term, term));
   if (r.commit().value < m.commit) fail(i, fmt::format("commit fell from {} to {}", m.commit, r.commit()));
   if (r.applied().value < m.applied) fail(i, fmt::format("applied fell from {} to {}", m.applied, r.applied()));
-  if (r.current_role() == raft::role::leader) {
-    const auto [it, fresh] = leaders_.try_emplace(term, r.self());
-    if (it->second != r.self()) fail(i, fmt::format("two leaders in term {}", term));
-    if (fresh || m.role != raft::role::leader || m.term != term) {
-      // Leader completeness: every entry ever seen committed is in its log.
-      if (!committed_.empty() && r.last_index().value < committed_.rbegin()->first)
-        fail(i, fmt::format("leads term {} with a log that ends at {} while {} was committed", term, r.last_index(),
-                            committed_.rbegin()->first));
-      for (auto it2 = committed_.lower_bound(r.first_index().value); it2 != committed_.end(); ++it2)
-        if (const auto* e = r.entry_at(log_index(it2->first));
-            e && (e->when.value != it2->second.first || content(*e) != it2->second.second))
-          fail(i, fmt::format("leads term {} with another entry {} than the committed one", term, it2->first));
+  check_leader(i, r, m);
+  check_log(i, r, m);
+  check_committed(i, r, m);
+  if (r.applied().value != m.applied && v.machine && r.applied().value % 8 == 0) {
+    const auto d = v.machine->digest();
+    const auto [it, fresh] = digests_.try_emplace(r.applied().value, d);
+    if (it->second != d) fail(i, fmt::format("the state at {} differs from another node's", r.applied()));
+  }
+  m.term = term;
+  m.commit = r.commit().value;
+  m.applied = r.applied().value;
+  m.role = r.current_role();
+}
+
+void consensus_checker::read_served(std::size_t i, std::uint64_t before) {
+  const auto* r = world_.node(i).look().raft;
+  if (r && r->applied().value < before)
+    fail(i, fmt::format("serves a read at {} while {} was committed before it began", r->applied(), before));
+}
+
+void consensus_checker::check_leader(std::size_t i, const raft::core& r, const node_memory& m) {
+  if (r.current_role() != raft::role::leader) return;
+  const auto term = r.current_term().value;
+  const auto [it, fresh] = leaders_.try_emplace(term, r.self());
+  if (it->second != r.self()) fail(i, fmt::format("two leaders in term {}", term));
+  if (!fresh && m.role == raft::role::leader && m.term == term) {
+    if (r.last_index().value < m.last)
+      fail(i, fmt::format("leads term {} and its log shrinks from {} to {}", term, m.last, r.last_index()));
+    return;
+  }
+  // Leader completeness: every entry ever seen committed is in its log.
+  if (r.last_index().value < committed())
+    fail(i, fmt::format("leads term {} with a log that ends at {} while {} was committed", term, r.last_index(),
+                        committed()));
+  for (auto c = committed_.lower_bound(r.first_index().value); c != committed_.end(); ++c)
+    if (const auto* e = r.entry_at(log_index(c->first)); e && e->when.value != c->second.first)
+      fail(i, fmt::format("leads term {} with another entry {} than the committed one", term, c->first));
+}
+
+// Only what is new since the last look, or everything uncommitted when the end was taken off.
+void consensus_checker::check_log(std::size_t i, const raft::core& r, node_memory& m) {
+  const auto last = r.last_index().value;
+  const auto last_term = r.term_at(r.last_index()).value_or(term{}).value;
+  if (last == m.last && last_term == m.last_term) return;
+  const auto still = r.term_at(log_index(m.last));
+  auto from = still && still->value == m.last_term ? m.last : m.commit;
+  for (auto k = std::max(from, r.first_index().value - 1) + 1; k <= last; ++k) {
+    const auto* e = r.entry_at(log_index(k));
+    const auto before = r.term_at(log_index(k - 1));
+    if (!e || !before) continue;
+    auto& same = entries_[k];
+    const auto known = std::find_if(same.begin(), same.end(), [&](const auto& x) { return x.term == e->when.value; });
+    if (known == same.end()) {
+      same.push_back({e->when.value, content(*e), before->value});
+    } else if (known->content != content(*e) || known->previous_term != before->value) {
+      fail(i, fmt::format("entry {} of term {} differs from another log's", k, e->when));
     }
   }
+  m.last = last;
+  m.last_term = last_term;
+}
+
+void consensus_checker::check_committed(std::size_t i, const raft::core& r, const node_memory& m) {
   for (auto k = std::max(m.commit, r.first_index().value - 1) + 1; k <= r.commit().value; ++k) {
     const auto* e = r.entry_at(log_index(k));
     if (!e) continue;
@@ -57,31 +103,72 @@ void consensus_checker::after_step(std::size_t i) {
     if (it->second != value)
       fail(i, fmt::format("entry {} was committed with another content (terms {} and {})", k, it->second.first,
                           value.first));
+    if (!fresh || e->kind != raft::entry_kind::configuration) continue;
+    const auto [now, added] = configurations_.try_emplace(k, e->conf);
+    if (!added || now == configurations_.begin()) continue;
+    const auto& before = std::prev(now)->second;
+    const auto& c = now->second;
+    const bool fits = c.voters == before.voters || (c.joint() && c.outgoing == before.voters);
+    if (!fits) fail(i, fmt::format("the configuration at {} need not overlap with the one before", k));
   }
-  if (r.applied().value != m.applied && v.machine) {
-    if (r.applied().value % 8 == 0) {
-      const auto d = v.machine->digest();
-      const auto [it, fresh] = digests_.try_emplace(r.applied().value, d);
-      if (it->second != d) fail(i, fmt::format("the state at {} differs from another node's", r.applied()));
-    }
+}
+
+void durability_checker::sent(std::size_t from, byte_view frame) {
+  constexpr std::size_t answers = 256;  // no answer of consensus is longer; what is longer is not looked into
+  if (frame.size() > answers || !world_.up(from)) return;
+  const auto e = wire::decode_peer(frame.subspan(wire::header_size));
+  if (!e) return;
+  const auto* m = std::get_if<raft::message>(&e->body);
+  if (!m) return;
+  const auto& disk = world_.disk(from);
+  const auto fail = [&](const std::string& what) { world_.watch.violation(world_.name(from) + ": " + what); };
+  if (const auto* v = std::get_if<raft::vote_response>(&m->body); v && v->granted && !v->pre) {
+    const auto stored = disk.durable(disk::space::meta, to_bytes("hard_state"));
+    const auto hard = stored ? wire::decode_hard_state(stored->view()) : result<raft::hard_state>(raft::hard_state{});
+    if (!hard || hard->current < m->when || (hard->current == m->when && hard->vote != m->to))
+      fail(fmt::format("its vote in term {} leaves before it is durable", m->when));
+  } else if (const auto* a = std::get_if<raft::append_response>(&m->body); a && a->ok) {
+    // One of an older term may leave when what it is about was durable and is overwritten already: that it is late is
+    // no different from a slow network.
+    const auto* r = world_.node(from).look().raft;
+    if (r && m->when == r->current_term() && a->match >= r->first_index() &&
+        !disk.durable(disk::space::log, engine::log_key(a->match)))
+      fail(fmt::format("it acknowledges entry {} to {} in term {} before it is durable", a->match, m->to.short_str(),
+                       m->when));
   }
-  m.term = term;
-  m.commit = r.commit().value;
-  m.applied = r.applied().value;
-  m.role = r.current_role();
+}
+
+void membership_checker::after_step(std::size_t i) {
+  constexpr std::uint64_t now_and_then = 64;
+  if (++looked_[i] % now_and_then != 0) return;
+  auto& known = believed_[i];
+  std::map<node_id, std::pair<incarnation, swim::member_state>> present;
+  for (const auto& m : world_.node(i).look().members->members()) {
+    const std::pair belief(m.inc, m.state);
+    present.emplace(m.info.id, belief);
+    const auto before = known.find(m.info.id);
+    if (before != known.end() && belief < before->second)
+      world_.watch.violation(fmt::format("{}: what it believes of {} goes back from {}.{} {} to {}.{} {}",
+                                         world_.name(i), m.info.name, before->second.first.epoch,
+                                         before->second.first.counter, swim::to_string(before->second.second),
+                                         m.inc.epoch, m.inc.counter, swim::to_string(m.state)));
+  }
+  known = std::move(present);
 }
 
 void lock_checker::granted(std::size_t node, std::uint64_t id, const std::string& lock, std::uint64_t fence,
                            virtual_time until) {
   ++grants_;
   for (const auto& [other, h] : holds_)
-    if (h.lock == lock && h.until > world_.now())
+    if (exclusion_ && h.lock == lock && h.until > world_.now())
       world_.watch.violation(fmt::format("{} is granted to {} (fence {}) while {} holds it (fence {}) for {} ms more",
                                          lock, world_.name(node), fence, world_.name(h.node), h.fence,
                                          (h.until - world_.now()).count() / 1'000'000));
   auto& last = last_fence_[lock];
-  if (fence <= last) world_.watch.violation(fmt::format("{}: fence {} after {}", lock, fence, last));
-  last = fence;
+  if (exclusion_ && fence <= last) world_.watch.violation(fmt::format("{}: fence {} after {}", lock, fence, last));
+  last = std::max(last, fence);
+  for (const auto& [other, h] : holds_)
+    if (h.lock == lock && h.fence == fence) world_.watch.violation(fmt::format("{}: fence {} twice", lock, fence));
   holds_[id] = {node, lock, fence, until};
 }
 
@@ -89,13 +176,23 @@ void lock_checker::extended(std::uint64_t id, virtual_time until) {
   const auto it = holds_.find(id);
   if (it == holds_.end()) return;
   // A hold that was over must not come back to life.
-  if (it->second.until <= world_.now() && until > world_.now())
+  if (exclusion_ && it->second.until <= world_.now() && until > world_.now())
     world_.watch.violation(
         fmt::format("{}: a hold of {} that had ended was extended", it->second.lock, world_.name(it->second.node)));
   it->second.until = std::max(it->second.until, until);
 }
 
 void lock_checker::ended(std::uint64_t id) { holds_.erase(id); }
+
+void lock_checker::writes(std::uint64_t id) {
+  const auto it = holds_.find(id);
+  if (it == holds_.end() || it->second.until <= world_.now()) return;
+  auto& newest = written_[it->second.lock];
+  if (exclusion_ && it->second.fence < newest)
+    world_.watch.violation(fmt::format("{}: {} holds it by fence {} and the resource has seen {}", it->second.lock,
+                                       world_.name(it->second.node), it->second.fence, newest));
+  newest = std::max(newest, it->second.fence);
+}
 
 void job_checker::started(std::size_t node, const machine::job_run_record& r) {
   const auto [it, fresh] =
@@ -106,12 +203,18 @@ void job_checker::started(std::size_t node, const machine::job_run_record& r) {
                                        world_.name(node)));
 }
 
+void journal_checker::learn(const std::string& journal, std::uint64_t id, const std::string& message) {
+  const auto k = known_[journal].try_emplace(id, message).first;
+  if (k->second != message) world_.watch.violation(fmt::format("{}: id {} differs between nodes", journal, id));
+  const auto once = ids_[journal].try_emplace(message, id).first;
+  if (once->second != id)
+    world_.watch.violation(fmt::format("{}: {} was appended as {} and as {}", journal, message, once->second, id));
+}
+
 void journal_checker::acknowledged(const std::string& journal, std::uint64_t id, const std::string& message) {
   const auto [it, fresh] = acked_[journal].try_emplace(id, message);
   if (!fresh) world_.watch.violation(fmt::format("{}: id {} was acknowledged twice", journal, id));
-  const auto k = known_[journal].try_emplace(id, message);
-  if (k.first->second != message)
-    world_.watch.violation(fmt::format("{}: id {} has another content than was acknowledged", journal, id));
+  learn(journal, id, message);
 }
 
 void journal_checker::processing(std::size_t node, const std::string& journal,
@@ -122,8 +225,7 @@ void journal_checker::processing(std::size_t node, const std::string& journal,
     if (e.id <= last)
       world_.watch.violation(fmt::format("{} on {}: id {} after {}", journal, world_.name(node), e.id, last));
     last = e.id;
-    const auto [it, fresh] = known_[journal].try_emplace(e.id, e.message);
-    if (it->second != e.message) world_.watch.violation(fmt::format("{}: id {} differs between nodes", journal, e.id));
+    learn(journal, e.id, e.message);
     p.ids.insert(e.id);
   }
   // No acknowledged entry between the cursor and the end of this batch may be missing from it.
@@ -156,6 +258,37 @@ std::uint64_t journal_checker::entries() const {
   std::uint64_t n = 0;
   for (const auto& [j, e] : acked_) n += e.size();
   return n;
+}
+
+void cache_checker::acknowledged(const std::string& key, std::uint64_t version) {
+  auto& a = acked_[key];
+  a = std::max(a, version);
+}
+
+void cache_checker::invalidated(std::size_t node, const std::optional<std::string>& key) {
+  if (key)
+    held_[node].erase(*key);
+  else
+    held_[node].clear();
+}
+
+std::string cache_checker::stale() const {
+  for (std::size_t n = 0; n < held_.size(); ++n)
+    for (const auto& [key, version] : held_[n])
+      if (const auto a = acked_.find(key); a != acked_.end() && version < a->second)
+        return fmt::format("{} on {} is version {}, {} was acknowledged", key, world_.name(n), version, a->second);
+  return {};
+}
+
+void message_checker::heard(std::size_t node, const wire::message_out& m) {
+  ++count_;
+  if (m.sender == world_.name(node))
+    world_.watch.violation(fmt::format("{} hears its own message on {}", m.sender, m.channel));
+  auto& last = heard_[node][{m.sender, m.boot, m.channel}];
+  if (m.seq <= last)
+    world_.watch.violation(
+        fmt::format("{} on {}: message {} of {} after {}", m.channel, world_.name(node), m.seq, m.sender, last));
+  last = m.seq;
 }
 
 }  // namespace coterie::sim

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -12,43 +13,82 @@
 
 namespace coterie::sim {
 
-/// Election safety, log matching, leader completeness, state machine safety, one cluster id (Raft paper figure 3;
-/// membership.md 2).
+/// Election safety, log matching, leader append-only, leader completeness, state machine safety, and what never falls
+/// (Raft paper, figure 3); configurations that follow each other share a majority (4.3 there); one cluster id
+/// (docs/membership.md).
 class consensus_checker {
  public:
-  explicit consensus_checker(world& w) : world_(w), seen_(64) {}
+  explicit consensus_checker(world& w) : world_(w), seen_(world::max_nodes) {}
   void after_step(std::size_t node);
-  void on_start(std::size_t node);
-  /// At the end: how far everything got.
+  void on_start(std::size_t node) { seen_[node] = {}; }
+  /// The highest index that any node knew to be committed.
   std::uint64_t committed() const { return committed_.empty() ? 0 : committed_.rbegin()->first; }
   std::uint64_t leaders() const { return leaders_.size(); }
-  /// A majority of slots was wiped: two ids may then exist (membership.md 2).
-  void allow_two_clusters() { two_ids_ = true; }
+  /// A linearizable read is answered on this node: it has applied all that was committed when the read began
+  /// (thesis 6.4).
+  void read_served(std::size_t node, std::uint64_t committed_before);
 
  private:
   struct node_memory {
-    std::uint64_t commit = 0, applied = 0, term = 0;
-    std::uint32_t life = 0;
+    std::uint64_t commit = 0, applied = 0, term = 0, last = 0, last_term = 0;
     raft::role role = raft::role::follower;
   };
+  /// An entry is known by index and term (log matching): its content, and the term before it.
+  struct known_entry {
+    std::uint64_t term, content, previous_term;
+  };
   void fail(std::size_t node, const std::string& what) { world_.watch.violation(world_.name(node) + ": " + what); }
+  void check_log(std::size_t node, const raft::core&, node_memory&);
+  void check_leader(std::size_t node, const raft::core&, const node_memory&);
+  void check_committed(std::size_t node, const raft::core&, const node_memory&);
   world& world_;
   std::map<std::uint64_t, node_id> leaders_;                                    // by term
-  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> committed_;  // index -> (term, payload hash)
+  std::map<std::uint64_t, std::vector<known_entry>> entries_;                   // by index
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> committed_;  // index -> (term, content)
+  std::map<std::uint64_t, raft::configuration> configurations_;                 // committed ones, by index
   std::map<std::uint64_t, std::uint64_t> digests_;                              // applied index -> machine digest
   std::vector<node_memory> seen_;
   cluster_id id_;
-  bool two_ids_ = false;
 };
 
-/// Lock exclusion in real time, rising tokens (services.md, L1; consensus.md 2, S1 to S4).
+/// What a node tells another is on its disk first: votes, terms and acknowledged entries (Raft paper, figure 2:
+/// "updated on stable storage before responding").
+class durability_checker {
+ public:
+  explicit durability_checker(world& w) : world_(w) {}
+  void sent(std::size_t from, byte_view frame);
+
+ private:
+  world& world_;
+};
+
+/// Evidence is monotone: what a node believes of another never goes back in (incarnation, state)
+/// (docs/membership.md); looked at now and then.
+class membership_checker {
+ public:
+  explicit membership_checker(world& w) : world_(w), looked_(world::max_nodes), believed_(world::max_nodes) {}
+  void after_step(std::size_t node);
+  void on_start(std::size_t node) { believed_[node].clear(); }
+
+ private:
+  world& world_;
+  std::vector<std::uint64_t> looked_;
+  std::vector<std::map<node_id, std::pair<incarnation, swim::member_state>>> believed_;
+};
+
+/// Lock exclusion in real time, rising tokens, and what they are for: a resource that refuses older tokens never has to
+/// (docs/locks.md).
 class lock_checker {
  public:
   explicit lock_checker(world& w) : world_(w) {}
+  /// Some clock left the assumed bound: holds may overlap then, tokens still rise and guard.
+  void clocks_lie() { exclusion_ = false; }
   /// A caller was told that it holds; it believes so until `until` (real time) unless told otherwise.
   void granted(std::size_t node, std::uint64_t hold, const std::string& lock, std::uint64_t fence, virtual_time until);
   void extended(std::uint64_t hold, virtual_time until);
   void ended(std::uint64_t hold);  ///< the caller stopped believing
+  /// The caller writes to the guarded resource, if it still believes.
+  void writes(std::uint64_t hold);
   std::uint64_t grants() const { return grants_; }
 
  private:
@@ -60,11 +100,12 @@ class lock_checker {
   };
   world& world_;
   std::map<std::uint64_t, hold> holds_;
-  std::map<std::string, std::uint64_t> last_fence_;
+  std::map<std::string, std::uint64_t> last_fence_, written_;
   std::uint64_t grants_ = 0;
+  bool exclusion_ = true;
 };
 
-/// At most one start per (job, version, scheduled time, attempt) (services.md, Once per scheduled time).
+/// At most one start per (job, version, scheduled time, attempt) (docs/jobs.md).
 class job_checker {
  public:
   explicit job_checker(world& w) : world_(w) {}
@@ -76,7 +117,7 @@ class job_checker {
   std::map<std::tuple<std::string, std::uint64_t, std::int64_t, std::uint32_t>, std::string> starts_;
 };
 
-/// Every node processes every acknowledged entry, in one order, ids rising (services.md, J rows). A node is its
+/// Every node processes every acknowledged entry, in one order, ids rising (docs/journals.md). A node is its
 /// identity on disk: a wiped one starts over.
 class journal_checker {
  public:
@@ -85,7 +126,11 @@ class journal_checker {
   /// A batch was handed to the processor of this node, which will answer `cursor` (0 = nothing moves).
   void processing(std::size_t node, const std::string& journal, const std::vector<machine::journal_entry>& batch);
   void processed(std::size_t node, const std::string& journal, std::uint64_t cursor);
-  void wiped(std::size_t node) {
+  /// Somebody looked, processing nothing.
+  void seen(const std::string& journal, const std::vector<machine::journal_entry>& list) {
+    for (const auto& e : list) learn(journal, e.id, e.message);
+  }
+  void forget(std::size_t node) {
     std::erase_if(seen_, [&](const auto& x) { return x.first.first == node; });
   }
   /// What an acknowledged entry still misses; empty = every node has it.
@@ -97,9 +142,48 @@ class journal_checker {
     std::uint64_t cursor = 0;
     std::set<std::uint64_t> ids;
   };
+  void learn(const std::string& journal, std::uint64_t id, const std::string& message);
   world& world_;
   std::map<std::string, std::map<std::uint64_t, std::string>> acked_, known_;
+  std::map<std::string, std::map<std::string, std::uint64_t>> ids_;  // each message is appended once
   std::map<std::pair<std::size_t, std::string>, progress> seen_;
+};
+
+/// Caches follow their source: once everything is quiet no node keeps a value older than an acknowledged invalidation
+/// (docs/caches.md).
+class cache_checker {
+ public:
+  explicit cache_checker(world& w) : world_(w), held_(world::max_nodes) {}
+  std::uint64_t changed(const std::string& key) { return ++source_[key]; }  ///< the version to be acknowledged
+  void acknowledged(const std::string& key, std::uint64_t version);
+  void loaded(std::size_t node, const std::string& key) { held_[node][key] = source_[key]; }
+  void invalidated(std::size_t node, const std::optional<std::string>& key);
+  void on_start(std::size_t node) { held_[node].clear(); }
+  /// What is too old; empty = nothing.
+  std::string stale() const;
+
+ private:
+  world& world_;
+  std::map<std::string, std::uint64_t> source_, acked_;
+  std::vector<std::map<std::string, std::uint64_t>> held_;
+};
+
+/// Messages of one sender and channel come at most once and in order, and never to the sender (docs/messages.md).
+class message_checker {
+ public:
+  explicit message_checker(world& w) : world_(w), heard_(world::max_nodes) {}
+  void heard(std::size_t node, const wire::message_out&);
+  void on_start(std::size_t node) { heard_[node].clear(); }
+  /// The next sender of that name is somebody else.
+  void forget(const std::string& sender) {
+    for (auto& of_node : heard_) std::erase_if(of_node, [&](const auto& x) { return std::get<0>(x.first) == sender; });
+  }
+  std::uint64_t count() const { return count_; }
+
+ private:
+  world& world_;
+  std::vector<std::map<std::tuple<std::string, std::uint64_t, std::string>, std::uint64_t>> heard_;
+  std::uint64_t count_ = 0;
 };
 
 }  // namespace coterie::sim

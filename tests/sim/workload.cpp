@@ -1,206 +1,329 @@
 #include "sim/workload.hpp"
 
+#include <array>
+
 #include <fmt/format.h>
+
+#include "base/assert.hpp"
+#include "base/random.hpp"
 
 namespace coterie::sim {
 
 namespace {
-const std::vector<std::string> lock_names{"deploy", "import", "index"};
-const std::vector<std::string> journal_names{"orders", "news"};
+constexpr std::array lock_names{"deploy", "import", "index"};
+constexpr std::array journal_names{"orders", "news"};
+constexpr std::uint64_t everything = 0;          // draws nothing: a journal is processed to its end
+constexpr std::uint64_t hasty = 7, patient = 9;  // of ten ways to hold a lock
+
+using linearizability::value;
+
+// Told in so many words that nothing was done; an outcome that is unknown is another matter.
+bool surely_nothing(const wire::response& r) {
+  const auto* f = std::get_if<failure>(&r);
+  return f && f->code != errc::indeterminate && f->code != errc::closed;
+}
+
+std::string journal_of(const operation& o) { return journal_names[o.name % journal_names.size()]; }
 }  // namespace
 
-workload::workload(world& w, std::uint64_t seed)
-    : consensus(w), locks(w), jobs(w), journals(w), world_(w), random_(seed) {
-  w.watch.stepped = [this](std::size_t i) { consensus.after_step(i); };
+workload::workload(world& w)
+    : consensus(w), durability(w), membership(w), locks(w), jobs(w), journals(w), caches(w), messages(w), world_(w) {
+  w.watch.stepped = [this](std::size_t i) {
+    consensus.after_step(i);
+    membership.after_step(i);
+  };
+  w.watch.sent = [this](std::size_t from, std::size_t, byte_view frame) { durability.sent(from, frame); };
   w.watch.answered = [this](std::size_t i, engine::call_id id, const wire::response& r, bool last) {
-    answered(i, id, r, last);
+    if (const auto* f = std::get_if<failure>(&r)) {
+      if (world_.tracing()) world_.trace(i, fmt::format("call {} is refused: {}", id, f->message));
+      ++(f->code == errc::indeterminate ? unsure : refused);
+    }
+    const auto it = calls_.find(id);
+    if (it == calls_.end()) return;
+    const auto then = it->second.then;
+    if (last) calls_.erase(it);
+    then(id, r, last);
   };
   w.watch.started = [this](std::size_t i) {
     consensus.on_start(i);
-    register_node(i);
+    membership.on_start(i);
+    caches.on_start(i);
+    messages.on_start(i);
+    on_node(i, 1ms, [this, i] { register_node(i); });
   };
-  w.watch.ended = [this](std::size_t i) { ended(i); };
 }
 
-std::vector<std::size_t> workload::participants() const {
-  std::vector<std::size_t> r;
-  for (std::size_t i = 0; i < world_.size(); ++i)
-    if (world_.running(i)) r.push_back(i);
-  return r;
+engine::call_id workload::call(std::size_t node, wire::request r, handler then) {
+  // Known before it is made: the answer may come within the call.
+  const auto next = world_.next_call();
+  calls_[next] = {node, std::move(then)};
+  const auto id = world_.call(node, std::move(r));
+  COTERIE_ASSERT(id == next);
+  return id;
 }
 
-void workload::register_node(std::size_t i) {
-  world_.after(1ms, [this, i, life = world_.life(i)] {
-    if (world_.life(i) != life || !world_.up(i)) return;
-    const auto id = world_.call(i, wire::add_runner{"runner"});
-    runners_[id] = i;
-    world_.call(i, wire::register_cache{"names"});
+void workload::on_node(std::size_t node, duration later, std::function<void()> f) {
+  world_.after(later, [this, node, life = world_.life(node), f = std::move(f)] {
+    if (world_.up(node) && world_.life(node) == life) f();
   });
 }
 
-void workload::ended(std::size_t i) {
-  // Clients of a dead process: those that hold a lock keep the deadline they were told, as `lock exec` does. Their
-  // calls are over.
-  std::erase_if(appends_, [](const auto&) { return false; });
-  std::erase_if(processes_, [&](const auto& p) { return p.second.node == i; });
-  std::erase_if(ends_, [&](const auto& e) { return e.second.node == i; });
-  std::erase_if(runners_, [&](const auto& r) { return r.second == i; });
-  std::erase_if(lock_calls_, [&](const auto& l) { return l.second.node == i; });
+// Clients of a dead process: those that hold a lock keep the deadline they were told, as `lock exec` does; what they
+// asked is over.
+void workload::ended(std::size_t node) {
+  for (auto it = holders_.begin(); it != holders_.end();) {
+    if (it->second.node == node) lost(it->second);
+    it = it->second.node == node ? holders_.erase(it) : std::next(it);
+  }
+  std::erase_if(calls_, [&](const auto& c) { return c.second.node == node; });
 }
 
-void workload::run(virtual_time end, duration period) {
-  if (world_.now() >= end) return;
-  one();
-  world_.after(random_.between(period / 2, period * 3 / 2), [this, end, period] { run(end, period); });
+void workload::register_node(std::size_t node) {
+  run_jobs(node);
+  keep_cache(node);
+  listen(node);
 }
 
-void workload::one() {
-  const auto nodes = participants();
-  if (nodes.empty()) return;
-  const auto n = nodes[random_.below(nodes.size())];
-  ++operations;
-  switch (random_.below(10)) {
-    case 0:
-    case 1:
-    case 2: {
-      const auto& name = lock_names[random_.below(lock_names.size())];
-      wire::acquire_lock a;
-      a.name = name;
-      if (random_.chance(0.3)) a.wait = std::chrono::milliseconds(random_.below(3) * 500);
-      lock_calls_[world_.call(n, a)] = {n, world_.life(n), name};
-      break;
-    }
-    case 3:
-    case 4:
-    case 5: {
-      const auto& journal = journal_names[random_.below(journal_names.size())];
-      wire::append_journal a;
-      a.journal = journal;
-      const auto count = 1 + random_.below(3);
-      const auto message = fmt::format("m{}", ++next_message_);
-      for (std::uint64_t i = 0; i < count; ++i) a.items.push_back({"t", message});
-      appends_[world_.call(n, a)] = {journal, message};
-      break;
-    }
-    case 6:
-    case 7:
-      process(n, journal_names[random_.below(journal_names.size())]);
-      break;
-    case 8: {
-      wire::add_job j;
-      j.job.id = fmt::format("job{}", random_.below(3));
-      j.job.config.runner = "runner";
-      j.job.config.when = calendar::interval_schedule{std::chrono::milliseconds(1'000 + 500 * random_.below(3)), {}};
-      j.job.replace = random_.chance(0.2);
-      j.job.config.rerun_if_lost = random_.chance(0.3);
-      world_.call(n, j);
-      break;
-    }
-    default:
-      if (random_.chance(0.5))
-        world_.call(n, wire::list_locks{});
-      else
-        world_.call(n, wire::invalidate_cache{"names", fmt::format("k{}", random_.below(10))});
-  }
-}
-
-void workload::process(std::size_t node, const std::string& journal) {
-  wire::begin_process b;
-  b.journal = journal;
-  b.max = static_cast<std::uint32_t>(1 + random_.below(50));
-  processes_[world_.call(node, b)] = {node, journal};
-}
-
-void workload::drain() {
-  for (const auto n : participants())
-    for (const auto& j : journal_names) process(n, j);
-}
-
-void workload::answered(std::size_t node, engine::call_id id, const wire::response& r, bool last) {
-  const auto* f = std::get_if<failure>(&r);
-  if (f) world_.trace(node, fmt::format("call {} refused: {}", id, f->message));
-  if (f) ++(f->code == errc::indeterminate ? unsure : refused);
-  if (const auto it = lock_calls_.find(id); it != lock_calls_.end()) {
-    auto& l = it->second;
-    if (const auto* g = std::get_if<wire::lock_granted>(&r)) {
-      l.held = true;
-      l.fence = g->fence;
-      ++acknowledged;
-      locks.granted(node, id.value, l.lock, g->fence, world_.when_steady(node, g->deadline_raw_ns));
-      // Holds for a while, then gives it back, or dies and leaves that to the deadline.
-      const auto how = random_.below(10);
-      const auto hold = random_.between(1ms, how == 9 ? 8s : 300ms);
-      world_.after(hold, [this, id, node, life = l.life, crash = how == 8] {
-        const auto x = lock_calls_.find(id);
-        if (x == lock_calls_.end() || !world_.up(node) || world_.life(node) != life) return;
-        if (crash) return world_.cancel(node, id);
-        if (world_.paused(node)) return;  // it can't be told now: its deadline ends the hold
-        locks.ended(id.value);
-        world_.call(node, wire::release_lock{x->second.lock, x->second.fence});
-      });
-    } else if (const auto* e = std::get_if<wire::lock_renewed>(&r)) {
-      locks.extended(id.value, world_.when_steady(node, e->deadline_raw_ns));
-    }
-    if (last) {
-      // Told that it is over: the client stops at once.
-      if (f) locks.ended(id.value);
-      lock_calls_.erase(id);
-    }
-    return;
-  }
-  if (const auto it = appends_.find(id); it != appends_.end()) {
-    if (const auto* a = std::get_if<wire::appended>(&r)) {
-      ++acknowledged;
-      for (const auto e : a->ids) journals.acknowledged(it->second.journal, e, it->second.message);
-    }
-    if (last) appends_.erase(it);
-    return;
-  }
-  if (const auto it = processes_.find(id); it != processes_.end()) {
-    const auto call = it->second;
-    if (last) processes_.erase(it);
-    const auto* e = std::get_if<wire::entries>(&r);
-    if (!e || e->list.empty()) return;
-    journals.processing(node, call.journal, e->list);
-    std::uint64_t cursor = e->list.back().id;
-    const auto how = random_.below(10);
-    if (how == 0) cursor = 0;
-    if (how == 1) cursor = e->list[e->list.size() / 2].id;
-    world_.after(random_.between(0ms, 5ms),
-                 [this, node, life = world_.life(node), j = call.journal, token = e->token, cursor, id] {
-                   if (!world_.up(node) || world_.life(node) != life) return;
-                   wire::end_process end;
-                   end.journal = j;
-                   end.token = token;
-                   end.cursor = cursor;
-                   const auto call_id = world_.call(node, end);
-                   if (cursor) ends_[call_id] = {node, life, j, cursor};
-                 });
-    return;
-  }
-  if (const auto it = ends_.find(id); it != ends_.end()) {
-    if (std::holds_alternative<wire::done>(r)) {
-      ++acknowledged;
-      journals.processed(node, it->second.journal, it->second.cursor);
-    }
-    ends_.erase(it);
-    return;
-  }
-  if (const auto it = runners_.find(id); it != runners_.end()) {
+void workload::run_jobs(std::size_t node) {
+  call(node, wire::add_runner{"runner"}, [this, node](auto, const wire::response& r, bool last) {
     if (const auto* run = std::get_if<wire::run_job>(&r)) {
       jobs.started(node, run->run);
-      world_.after(random_.between(1ms, 400ms), [this, node, life = world_.life(node), rec = run->run] {
-        if (!world_.up(node) || world_.life(node) != life) return;
+      rng x(run->run.fence);
+      const bool fails = x.chance(0.1);
+      on_node(node, x.between(1ms, 400ms), [this, node, rec = run->run, fails] {
         wire::finish_job done;
         done.run.id = rec.job;
         done.run.fence = rec.fence;
-        done.run.what = random_.chance(0.1) ? machine::outcome::failed : machine::outcome::success;
+        done.run.what = fails ? machine::outcome::failed : machine::outcome::success;
         done.run.started = rec.claimed;
         world_.call(node, done);
       });
     }
-    if (last) runners_.erase(it);
+    if (last) on_node(node, 500ms, [this, node] { run_jobs(node); });
+  });
+}
+
+void workload::keep_cache(std::size_t node) {
+  call(node, wire::register_cache{"names"}, [this, node](auto, const wire::response& r, bool last) {
+    if (const auto* out = std::get_if<wire::invalidation_out>(&r)) caches.invalidated(node, out->key);
+    if (!last) return;
+    // Not registered: nothing may be kept.
+    caches.invalidated(node, std::nullopt);
+    on_node(node, 500ms, [this, node] { keep_cache(node); });
+  });
+}
+
+void workload::listen(std::size_t node) {
+  call(node, wire::listen{"hints"}, [this, node](auto, const wire::response& r, bool last) {
+    if (const auto* m = std::get_if<wire::message_out>(&r)) messages.heard(node, *m);
+    if (last) on_node(node, 500ms, [this, node] { listen(node); });
+  });
+}
+
+void workload::perform(const operation& o) {
+  if (o.node >= world_.size() || !world_.up(o.node)) return;
+  ++operations;
+  switch (o.what) {
+    case operation_kind::lock:
+      return lock(o);
+    case operation_kind::append:
+      return append(o);
+    case operation_kind::process:
+      return process(o.node, journal_of(o), o.x);
+    case operation_kind::peek:
+      return peek(o);
+    case operation_kind::add_job: {
+      rng r(o.x);
+      wire::add_job j;
+      j.job.id = fmt::format("job{}", o.name);
+      j.job.config.runner = "runner";
+      j.job.config.when = calendar::interval_schedule{std::chrono::milliseconds(1'000 + 500 * r.below(3)), {}};
+      j.job.replace = r.chance(0.2);
+      j.job.config.rerun_if_lost = r.chance(0.3);
+      world_.call(o.node, j);
+      return;
+    }
+    case operation_kind::remove_job:
+      world_.call(o.node, wire::remove_job{fmt::format("job{}", o.name)});
+      return;
+    case operation_kind::read:
+      return read(o);
+    case operation_kind::list_locks:
+      return list_locks(o);
+    case operation_kind::invalidate:
+      return invalidate(o);
+    case operation_kind::send:
+      world_.call(o.node, wire::publish{"hints", fmt::format("hint {}", o.x)});
+      return;
   }
+}
+
+// ---- locks
+
+void workload::lock(const operation& o) {
+  rng r(o.x);
+  wire::acquire_lock a;
+  a.name = lock_names[o.name % lock_names.size()];
+  if (r.chance(0.3)) a.wait = std::chrono::milliseconds(r.below(3) * 500);
+  lock_client client{o.node, world_.life(o.node), a.name};
+  client.x = r.next();
+  client.acquire = history_.call(o.node, "acquire", a.name, value(), now());
+  call(o.node, a, [this, client](engine::call_id id, const wire::response& w, bool last) {
+    if (const auto* g = std::get_if<wire::lock_granted>(&w)) on_granted(id, client, *g);
+    if (surely_nothing(w) && !holders_.contains(id)) history_.refused(client.acquire);
+    if (const auto* e = std::get_if<wire::lock_renewed>(&w))
+      locks.extended(id.value, world_.when(client.node, e->deadline_raw_ns, e->deadline_boot_ns));
+    if (!last) return;
+    // Told that it is over: the client stops at once.
+    if (!std::holds_alternative<failure>(w)) return;
+    locks.ended(id.value);
+    if (const auto h = holders_.extract(id)) lost(h.mapped());
+  });
+}
+
+// Holds for a while, then gives it back, or goes away, or dies and leaves that to the deadline.
+void workload::on_granted(engine::call_id id, lock_client client, const wire::lock_granted& g) {
+  ++acknowledged;
+  client.fence = g.fence;
+  client.granted = now();
+  history_.returned(client.acquire, value(g.fence), now());
+  holders_[id] = client;
+  locks.granted(client.node, id.value, client.name, g.fence,
+                world_.when(client.node, g.deadline_raw_ns, g.deadline_boot_ns));
+  rng r(client.x);
+  const auto how = r.below(10);
+  const auto hold = r.between(1ms, how == patient ? 8s : 300ms);
+  world_.after(r.between(0ns, hold), [this, id] { locks.writes(id.value); });
+  on_node(client.node, hold, [this, id, client, how] {
+    if (!calls_.contains(id)) return;
+    if (how == hasty) {
+      if (const auto h = holders_.extract(id)) lost(h.mapped());
+      return world_.cancel(client.node, id);
+    }
+    if (world_.paused(client.node)) return;  // it can't be told now: the deadline ends the hold
+    locks.ended(id.value);
+    holders_.erase(id);
+    release(client);
+  });
+}
+
+void workload::release(const lock_client& c) {
+  const auto op = history_.call(c.node, "release", c.name, value(c.fence), now());
+  call(c.node, wire::release_lock{c.name, c.fence}, [this, c, op](auto, const wire::response& w, bool) {
+    if (std::holds_alternative<wire::done>(w)) return history_.returned(op, value("done"), now());
+    if (!std::holds_alternative<failure>(w)) return;
+    history_.refused(op);
+    lost(c);
+  });
+}
+
+// Its end is the session's, and nobody says when.
+void workload::lost(const lock_client& c) { history_.call(c.node, "lost", c.name, value(c.fence), c.granted); }
+
+void workload::list_locks(const operation& o) {
+  const auto before = consensus.committed();
+  call(o.node, wire::list_locks{}, [this, before, o](auto, const wire::response& r, bool) {
+    if (std::holds_alternative<wire::lock_list>(r)) consensus.read_served(o.node, before);
+  });
+}
+
+void workload::read(const operation& o) {
+  const auto before = consensus.committed();
+  call(o.node, wire::wait_visible{}, [this, before, o](auto, const wire::response& r, bool) {
+    if (std::holds_alternative<wire::done>(r)) consensus.read_served(o.node, before);
+  });
+}
+
+// ---- journals
+
+void workload::append(const operation& o) {
+  rng r(o.x);
+  wire::append_journal a;
+  a.journal = journal_of(o);
+  const auto message = fmt::format("m{}", ++next_message_);
+  const auto count = 1 + r.below(3);
+  for (std::uint64_t k = 0; k < count; ++k) a.items.push_back({"t", fmt::format("{}.{}", message, k)});
+  std::vector<std::string> texts;
+  for (const auto& i : a.items) texts.push_back(i.message);
+  const auto journal = a.journal;
+  const auto op = history_.call(o.node, "append", journal, value(texts), now());
+  call(o.node, std::move(a), [this, journal, texts, op](auto, const wire::response& w, bool) {
+    if (surely_nothing(w)) history_.refused(op);
+    const auto* done = std::get_if<wire::appended>(&w);
+    if (!done) return;
+    history_.returned(op, value(done->ids), now());
+    ++acknowledged;
+    for (std::size_t k = 0; k < done->ids.size(); ++k) journals.acknowledged(journal, done->ids[k], texts.at(k));
+  });
+}
+
+void workload::process(std::size_t node, const std::string& journal, std::uint64_t x) {
+  rng r(x);
+  wire::begin_process b;
+  b.journal = journal;
+  b.max = static_cast<std::uint32_t>(x == everything ? 1'000 : 1 + r.below(50));
+  call(node, b, [this, node, journal, x, r](auto, const wire::response& w, bool) mutable {
+    const auto* e = std::get_if<wire::entries>(&w);
+    if (!e || e->list.empty()) return;
+    journals.processing(node, journal, e->list);
+    // All of it, nothing, or half of it is done.
+    wire::end_process end;
+    end.journal = journal;
+    end.token = e->token;
+    const auto how = x == everything ? 9 : r.below(10);
+    end.cursor = how == 0 ? 0 : how == 1 ? e->list[e->list.size() / 2].id : e->list.back().id;
+    on_node(node, r.between(0ms, 5ms), [this, node, end] {
+      call(node, end, [this, node, end](auto, const wire::response& done, bool) {
+        if (!std::holds_alternative<wire::done>(done) || !end.cursor) return;
+        ++acknowledged;
+        journals.processed(node, end.journal, end.cursor);
+      });
+    });
+  });
+}
+
+// A linearizable look: what was appended before it began is visible first.
+void workload::peek(const operation& o) {
+  const auto begun = now();
+  call(o.node, wire::wait_visible{}, [this, o, begun](auto, const wire::response& seen, bool) {
+    if (!std::holds_alternative<wire::done>(seen)) return;
+    wire::peek_journal p;
+    p.journal = journal_of(o);
+    call(o.node, p, [this, o, p, begun](auto, const wire::response& w, bool) {
+      const auto* e = std::get_if<wire::entries>(&w);
+      if (!e || e->list.empty()) return;
+      journals.seen(p.journal, e->list);
+      auto entries = value::array();
+      for (const auto& x : e->list) entries.push_back({x.id, x.message});
+      const auto op =
+          history_.call(o.node, "read", p.journal, {{"after", e->list.front().id - 1}, {"max", p.max}}, begun);
+      history_.returned(op, {{"entries", std::move(entries)}, {"end", e->list.size() < p.max}}, now());
+    });
+  });
+}
+
+void workload::drain() {
+  for (std::size_t n = 0; n < world_.size(); ++n)
+    if (world_.running(n))
+      for (const auto* j : journal_names) process(n, j, everything);
+}
+
+// ---- caches
+
+void workload::invalidate(const operation& o) {
+  rng r(o.x);
+  const auto key = fmt::format("k{}", r.below(5));
+  // Half of them only look something up.
+  if (r.chance(0.5)) return caches.loaded(o.node, key);
+  const auto version = caches.changed(key);
+  caches.invalidated(o.node, key);
+  wire::invalidate_cache i;
+  i.cache = "names";
+  i.key = key;
+  i.wait = r.chance(0.3);
+  call(o.node, i, [this, key, version](auto, const wire::response& w, bool) {
+    if (std::holds_alternative<wire::done>(w)) caches.acknowledged(key, version);
+  });
 }
 
 }  // namespace coterie::sim

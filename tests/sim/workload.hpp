@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "linearizability/history.hpp"
 #include "sim/checkers.hpp"
 #include "sim/world.hpp"
 
@@ -11,55 +12,71 @@ namespace coterie::sim {
 
 class workload {
  public:
-  workload(world&, std::uint64_t seed);
-  /// One client operation each `period`, on a random running node, until `end`.
-  void run(virtual_time end, duration period);
-  /// Everything acknowledged is processed everywhere it can be.
+  explicit workload(world&);
+  /// A client does this now, on a node that is up; on one that is paused its call waits with the process.
+  void perform(const operation&);
+  /// Every node processes what it has not yet.
   void drain();
+  /// The process is gone: so are its clients' calls.
+  void ended(std::size_t node);
+  /// A node whose disk was emptied, or that comes back as somebody new, starts over.
+  void forget(std::size_t node) {
+    journals.forget(node);
+    messages.forget(world_.name(node));
+  }
+
+  /// What the clients of locks and journals called and were told.
+  linearizability::history take_history() { return history_.take(); }
 
   consensus_checker consensus;
+  durability_checker durability;
+  membership_checker membership;
   lock_checker locks;
   job_checker jobs;
   journal_checker journals;
+  cache_checker caches;
+  message_checker messages;
   std::uint64_t operations = 0, acknowledged = 0, refused = 0, unsure = 0;
-  std::vector<std::size_t> participants() const;  ///< running nodes
 
  private:
-  struct lock_call {
+  /// What a call is for: what to do with its answers.
+  using handler = std::function<void(engine::call_id, const wire::response&, bool last)>;
+  struct open_call {
+    std::size_t node;
+    handler then;
+  };
+  struct lock_client {
     std::size_t node;
     std::uint32_t life;
-    std::string lock;
+    std::string name;
     std::uint64_t fence = 0;
-    bool held = false;
-  };
-  struct append_call {
-    std::string journal, message;
-  };
-  struct process_call {
-    std::size_t node;
-    std::string journal;
-    std::uint64_t token = 0;
-  };
-  struct end_call {
-    std::size_t node;
-    std::uint32_t life;
-    std::string journal;
-    std::uint64_t cursor = 0;
+    std::uint64_t x = 0;
+    std::int64_t granted = 0;
+    linearizability::recorder::id acquire = 0;  ///< in the history
   };
 
-  void one();
-  void process(std::size_t node, const std::string& journal);
+  std::int64_t now() const { return world_.now().count(); }
+  engine::call_id call(std::size_t node, wire::request, handler);
+  void on_node(std::size_t node, duration later, std::function<void()>);  ///< unless it ended meanwhile
   void register_node(std::size_t);
-  void answered(std::size_t node, engine::call_id, const wire::response&, bool last);
-  void ended(std::size_t node);
+  void run_jobs(std::size_t node);
+  void keep_cache(std::size_t node);
+  void listen(std::size_t node);
+  void lock(const operation&);
+  void on_granted(engine::call_id, lock_client, const wire::lock_granted&);
+  void release(const lock_client&);
+  void lost(const lock_client&);
+  void append(const operation&);
+  void process(std::size_t node, const std::string& journal, std::uint64_t x);
+  void peek(const operation&);
+  void read(const operation&);
+  void list_locks(const operation&);
+  void invalidate(const operation&);
 
   world& world_;
-  rng random_;
-  std::map<engine::call_id, lock_call> lock_calls_;
-  std::map<engine::call_id, append_call> appends_;
-  std::map<engine::call_id, process_call> processes_;
-  std::map<engine::call_id, end_call> ends_;
-  std::map<engine::call_id, std::size_t> runners_;
+  std::map<engine::call_id, open_call> calls_;
+  linearizability::recorder history_;
+  std::map<engine::call_id, lock_client> holders_;
   std::uint64_t next_message_ = 0;
 };
 

@@ -1,7 +1,9 @@
 // A whole cluster in one thread: virtual time, a virtual network, simulated disks, and the same engine that runs on
-// real ones. The second driver of the engine (testing.md 2). Everything follows from one seed.
+// real ones. The second driver of the engine (docs/testing.md). Every draw is a hash of the seed, its place (a link, a
+// disk) and its number there, so that what one fault does leaves the draws of other places alone.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -16,33 +18,26 @@
 #include "base/random.hpp"
 #include "engine/engine.hpp"
 #include "engine/recovery.hpp"
+#include "sim/schedule.hpp"
 #include "support/memory_disk.hpp"
 
 namespace coterie::sim {
 
-using virtual_time = std::chrono::nanoseconds;  ///< since the world began; never any node's clock
-
-struct world_options {
-  std::size_t nodes = 3;
-  double datagram_loss = 0.02, datagram_duplicate = 0.01;
-  duration delay_min = 100us, delay_max = 2ms;
-  duration disk_min = 50us, disk_max = 2ms;
-  double clock_error = 0.009;  ///< rates are drawn from [1 - e, 1 + e]
-  engine::options engine;      ///< name, advertise and seeds are filled in
-  bool trace = false;
-};
-
-/// What the world tells whoever watches it (checkers, workload). Called between events, never from inside an engine.
+/// What the world tells whoever watches it (checkers, workload, supervisor). Called between events, never from inside
+/// an engine.
 struct watcher {
   std::function<void(std::size_t node)> stepped;  ///< after each engine step
   std::function<void(std::size_t node, engine::call_id, const wire::response&, bool last)> answered;
-  std::function<void(std::size_t node)> started, ended;  ///< a process began or is gone
+  std::function<void(std::size_t node)> started, ended;  ///< a process began, or is about to be gone
+  std::function<void(std::size_t from, std::size_t to, byte_view frame)> sent;  ///< before a frame leaves
   std::function<void(std::string)> violation;
 };
 
 class world {
  public:
-  world(world_options, std::uint64_t seed);
+  static constexpr std::size_t max_nodes = 9;
+
+  world(const settings&, std::uint64_t seed, planted_bug, bool trace);
   ~world();
 
   // ---- time ----
@@ -55,54 +50,72 @@ class world {
 
   // ---- nodes ----
   std::size_t size() const { return nodes_.size(); }
-  std::size_t add_node(bool seed);  ///< prepared, not started
-  void start(std::size_t, bool rejoin = false);
+  void start(std::size_t);
   void kill(std::size_t, bool power_loss);  ///< the process; with power_loss un-synced disk contents may go too
-  void wipe(std::size_t);                   ///< empties the disk of a node that is down
-  void pause(std::size_t);                  ///< SIGSTOP
+  /// The process dies the next time that it comes to this point.
+  void kill_at(std::size_t, crash_point, bool power_loss);
+  void wipe(std::size_t);   ///< empties the disk of a node that is down
+  void pause(std::size_t);  ///< SIGSTOP
   void resume(std::size_t);
   bool up(std::size_t) const;
   bool paused(std::size_t) const;
   bool running(std::size_t i) const { return up(i) && !paused(i); }
   const engine::engine& node(std::size_t) const;
-  test::memory_disk& disk(std::size_t);
   const std::string& name(std::size_t) const;
-  times clocks(std::size_t) const;
-  /// The real moment at which this node's steady clock shows `t`.
-  virtual_time when_steady(std::size_t, std::int64_t steady_ns) const;
-  void step_wall(std::size_t, std::chrono::milliseconds);
+  bool left(std::size_t) const;           ///< it left or was removed; its next start is somebody new
+  std::uint32_t life(std::size_t) const;  ///< +1 at each start and end
+  std::size_t node_of(const address&) const;
+  std::optional<std::size_t> leader() const;                                     ///< running, of the highest term
+  engine::call_id next_call() const { return engine::call_id(next_call_ + 1); }  ///< of the next call()
   engine::call_id call(std::size_t, wire::request, std::optional<std::chrono::milliseconds> timeout = {});
   void cancel(std::size_t, engine::call_id);
-  std::uint32_t life(std::size_t) const;  ///< +1 at each start
+
+  // ---- clocks ----
+  times clocks(std::size_t) const;
+  /// The real moment at which a deadline on this node's clocks is over, by whichever of them comes first.
+  virtual_time when(std::size_t, std::int64_t steady_ns, std::int64_t boot_ns) const;
+  void step_wall(std::size_t, std::chrono::milliseconds);
+  void freeze_clock(std::size_t, bool boot_too);
+  void thaw_clock(std::size_t);
+
+  // ---- disks ----
+  test::memory_disk& disk(std::size_t);
+  void fail_next_read(std::size_t);
+  void set_disk_full(std::size_t, bool full, bool writes_fail);
+  void stall_disk(std::size_t, virtual_time until);
 
   // ---- network ----
-  void cut(std::size_t a, std::size_t b);  ///< one way, a to b
+  void cut(std::size_t a, std::size_t b);  ///< one way, a to b; counted
   void mend(std::size_t a, std::size_t b);
-  void mend_all();
-  void set_loss(double p) { options_.datagram_loss = p; }
-  void set_delay(duration min, duration max) {
-    options_.delay_min = min;
-    options_.delay_max = max;
-  }
+  void clog(std::size_t a, std::size_t b, virtual_time until);
+  void add_delay(std::size_t a, std::size_t b, duration);
+  void add_weather(double loss, double duplicate, duration delay);  ///< everywhere; negative takes back
   void drop_streams(std::size_t a, std::size_t b);
+  void calm();  ///< everything above is over, and the links are quick
 
   watcher watch;
   std::uint64_t action_hash() const { return hash_; }
   std::uint64_t steps() const { return steps_; }
-  rng& random() { return random_; }
-  std::size_t node_of(const address&) const;
+  bool tracing() const { return trace_; }
   void trace(std::size_t node, const std::string&);
 
  private:
+  // A place where something is drawn.
+  enum class lane : std::uint8_t { datagram, frame, dial, disk, power, life };
   struct stream_end {
     std::size_t node;
     engine::stream_id id;
+    bool gone = false;  // its machine died without a word
   };
   struct stream {
     stream_end a, b;                             // a dialled
     std::deque<std::pair<bool, bytes>> stalled;  // to b?
     virtual_time to_a{}, to_b{};                 // last delivery, order is kept
-    bool open = false;
+  };
+  struct link {
+    int cuts = 0;
+    virtual_time clogged{};
+    duration more{};
   };
   struct simulated_node;
   struct item {
@@ -112,33 +125,77 @@ class world {
     bool operator<(const item& o) const { return std::tie(when, order) > std::tie(o.when, o.order); }
   };
 
+  // world.cpp
+  rng draw(lane, std::size_t a, std::size_t b = 0);
+  void add_node(bool seed);
   void deliver(std::size_t, engine::event);  // queues while paused
   void step(std::size_t, const engine::event&);
   void perform(std::size_t, std::vector<engine::action>&);
   void arm(std::size_t);
+  bool dies_at(std::size_t, crash_point);
+  void mix(std::uint64_t v) {
+    hash_ = (hash_ ^ v) * 0x9e3779b97f4a7c15ull;
+    hash_ ^= hash_ >> 29;
+  }
+
+  // world_disk.cpp
   void run_disk(std::size_t);
+  void do_disk_work(std::size_t);
+  void later_on_disk(std::size_t, duration, std::function<void()>);
+  void disk_done(std::size_t, engine::event, duration);
+  duration disk_latency(std::size_t);
+
+  // world_network.cpp
   void send_datagram(std::size_t from, const engine::send_datagram&);
   void dial(std::size_t from, const engine::dial&);
   void send_frame(std::size_t from, const engine::send_frame&);
   void hang_up(std::size_t from, engine::stream_id);
   void deliver_frame(std::uint64_t stream, bool to_b, bytes);
   void break_stream(std::uint64_t, bool tell_a, bool tell_b, bool refused);
-  bool blocked(std::size_t a, std::size_t b) const { return cuts_.contains({a, b}); }
-  duration delay() { return random_.between(options_.delay_min, options_.delay_max); }
-  void mix(std::uint64_t v) {
-    hash_ = (hash_ ^ v) * 0x9e3779b97f4a7c15ull;
-    hash_ ^= hash_ >> 29;
-  }
+  void break_streams_of_dead(std::size_t, bool silent);
+  void flush_stalled();
+  bool blocked(std::size_t a, std::size_t b) const { return links_[a][b].cuts > 0; }
+  virtual_time arrival(std::size_t a, std::size_t b, rng&, int trips = 1) const;
 
-  world_options options_;
-  rng random_;
+  settings set_;
+  std::uint64_t seed_;
+  planted_bug bug_;
+  bool trace_;
   virtual_time now_{};
   std::uint64_t order_ = 0, hash_ = 0, steps_ = 0, next_stream_ = 0, next_accept_ = 0, next_call_ = 0;
   std::priority_queue<item> queue_;
   std::vector<std::unique_ptr<simulated_node>> nodes_;
   std::map<std::uint64_t, stream> streams_;
   std::map<std::pair<std::size_t, engine::stream_id>, std::uint64_t> ends_;
-  std::set<std::pair<std::size_t, std::size_t>> cuts_;
+  std::array<std::array<link, max_nodes>, max_nodes> links_{};
+  std::array<std::array<std::array<std::uint32_t, max_nodes>, max_nodes>, 6> drawn_{};
+  double loss_ = 0, duplicate_ = 0;
+  duration delay_min_{}, delay_max_{};
+};
+
+struct world::simulated_node {
+  std::string name;
+  address at;
+  bool seed = false;
+  std::unique_ptr<engine::engine> engine;
+  std::uint32_t life = 0;
+  bool paused = false;
+  std::deque<engine::event> held;  // while paused
+  virtual_time armed = virtual_time::max();
+  // clocks: what they show at virtual time 0, and how fast they go
+  double rate = 1;
+  std::int64_t steady_base = 0, boot_base = 0, wall_base = 0;
+  std::optional<std::int64_t> steady_frozen, boot_frozen;
+  // disk
+  test::memory_disk disk;
+  std::deque<engine::action> disk_queue;
+  bool disk_busy = false, read_fails = false, disk_full = false;
+  virtual_time stalled_until{};
+  struct order_to_die {
+    crash_point where;
+    bool power_loss;
+  };
+  std::optional<order_to_die> dies;
 };
 
 }  // namespace coterie::sim

@@ -165,6 +165,16 @@ class memory_disk {
   }
 
   // ---- looking -----------------------------------------------------------------------------------------------------
+  /// What a power loss now would leave at most once everything un-synced is gone; none = absent. Not of `state` while
+  /// an install is un-synced.
+  std::optional<shared_bytes> durable(disk::space in, const bytes& key) const {
+    for (const auto& back : undo_)
+      for (const auto& c : back.changes)
+        if (c.in == in && c.key == key) return c.was;
+    const auto& m = *spaces_[at(in)];
+    const auto it = m.find(key);
+    return it == m.end() ? std::nullopt : std::optional(it->second);
+  }
   std::size_t size(disk::space in) const { return spaces_[at(in)]->size(); }
   std::uint64_t syncs() const { return syncs_; }
 

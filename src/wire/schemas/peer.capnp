@@ -67,6 +67,7 @@ struct Peer {
       ok @19 :Bool;
       retry @20 :Bool;
       reason @21 :Text;
+      removed @57 :Bool;
     }
     forward :group {
       commands @22 :List(Data);  # each a Command

@@ -1,0 +1,381 @@
+#include "sim/scenario.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "linearizability/checker.hpp"
+#include "sim/workload.hpp"
+#include "sim/world.hpp"
+
+namespace coterie::sim {
+
+namespace {
+
+// How long a healed cluster may take (docs/testing.md): a leader within 20 of the longest election time-outs, all the
+// rest within a minute.
+constexpr duration leader_patience = 20 * 600ms, patience = 60s;
+constexpr duration restart_after = 1s;  // of a process that ended by itself
+constexpr duration crash_patience = 3s;
+constexpr std::uint64_t assumed_clock_error_ppm = 10'000;
+
+class scenario {
+ public:
+  scenario(const schedule& s, const run_options& o)
+      : plan_(s), options_(o), world_(s.set, s.seed, o.bug, o.trace), work_(world_), back_(world_.size()) {
+    world_.watch.violation = [this](std::string v) {
+      if (out_.violations.size() < 20)
+        out_.violations.push_back(fmt::format("{:.6f} {}", static_cast<double>(world_.now().count()) / 1e9, v));
+      world_.trace(0, "VIOLATION " + v);
+    };
+    world_.watch.ended = [this](std::size_t i) { ended(i); };
+    const auto freezes = [](const fault& f) { return f.what == fault_kind::freeze; };
+    if (s.set.clock_error_ppm > assumed_clock_error_ppm || std::ranges::any_of(s.faults, freezes))
+      work_.locks.clocks_lie();
+  }
+
+  report run() {
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      rng r(plan_.seed + i);
+      world_.at(i < plan_.set.nodes ? r.between(0s, 3s) : r.between(5s, 15s), [this, i] { start(i); });
+    }
+    for (const auto& f : plan_.faults) world_.at(f.at, [this, f] { begin(f); });
+    for (const auto& o : plan_.operations) world_.at(o.at, [this, o] { work_.perform(o); });
+    const auto end = virtual_time(std::chrono::milliseconds(plan_.set.end_ms));
+    while (world_.now() < end && !over()) world_.run_until(std::min(end, world_.now() + 100ms));
+    if (!over()) heal();
+    judge_history();
+    sum_up();
+    return std::move(out_);
+  }
+
+ private:
+  bool over() const { return options_.stop_at_first && !out_.violations.empty(); }
+
+  void start(std::size_t i) {
+    if (world_.up(i)) return;
+    world_.start(i);
+    if (!world_.up(i)) come_back(i, restart_after);
+  }
+  void come_back(std::size_t i, duration later) {
+    world_.after(later, [this, i] { start(i); });
+  }
+  // Each process has a supervisor that starts it again.
+  void ended(std::size_t i) {
+    work_.ended(i);
+    if (world_.left(i)) work_.forget(i);
+    ++out_.crashes;
+    collect(i);
+    come_back(i, std::exchange(back_[i], std::nullopt).value_or(restart_after));
+  }
+  void crash(std::size_t i, crash_point where, bool power, duration lasts) {
+    if (!world_.up(i)) return;
+    back_[i] = lasts;
+    const auto life = world_.life(i);
+    world_.kill_at(i, where, power);
+    world_.after(crash_patience, [this, i, life, power] {
+      if (world_.life(i) == life) world_.kill(i, power);
+    });
+  }
+
+  void each_link(std::uint64_t set, bool out, bool in, std::size_t spared,
+                 const std::function<void(std::size_t, std::size_t)>& f) {
+    for (std::size_t a = 0; a < world_.size(); ++a)
+      for (std::size_t b = 0; b < world_.size(); ++b) {
+        if (a == b || a == spared || b == spared) continue;
+        const bool from = set >> a & 1, to = set >> b & 1;
+        if ((out && from && !to) || (in && to && !from)) f(a, b);
+      }
+  }
+  void cut(std::uint64_t set, bool out, bool in, std::size_t spared, duration lasts) {
+    ++out_.partitions;
+    each_link(set, out, in, spared, [this](auto a, auto b) { world_.cut(a, b); });
+    world_.after(lasts, [=, this] {
+      if (!healed_) each_link(set, out, in, spared, [this](auto a, auto b) { world_.mend(a, b); });
+    });
+  }
+  void weather(double loss, double duplicate, duration delay, duration lasts) {
+    world_.add_weather(loss, duplicate, delay);
+    world_.after(lasts, [=, this] {
+      if (!healed_) world_.add_weather(-loss, -duplicate, -delay);
+    });
+  }
+
+  void begin(const fault& f) {
+    const auto n = f.node == whoever_leads ? world_.leader().value_or(0) : f.node;
+    if (n >= world_.size() || f.other >= world_.size()) return;
+    if (world_.tracing()) world_.trace(n, print(f));
+    const auto none = world_.size();
+    const auto rate = static_cast<double>(f.x) / 1000;
+    const auto later = [&](auto action) { world_.after(f.lasts, [this, n, action] { action(n); }); };
+    switch (f.what) {
+      case fault_kind::loss:
+        return weather(rate, 0, 0ns, f.lasts);
+      case fault_kind::duplicate:
+        return weather(0, rate, 0ns, f.lasts);
+      case fault_kind::delay:
+        return weather(0, 0, std::chrono::microseconds(f.x), f.lasts);
+      case fault_kind::clog:
+        return world_.clog(n, f.other, world_.now() + f.lasts);
+      case fault_kind::slow_link:
+        world_.add_delay(n, f.other, std::chrono::microseconds(f.x));
+        return world_.after(f.lasts, [this, n, f] {
+          if (!healed_) world_.add_delay(n, f.other, -std::chrono::microseconds(f.x));
+        });
+      case fault_kind::partition:
+        return cut(f.x, true, true, none, f.lasts);
+      case fault_kind::partition_out:
+        return cut(f.x, true, false, none, f.lasts);
+      case fault_kind::bridge:
+        return cut(f.x, true, true, n, f.lasts);
+      case fault_kind::isolate:
+        return cut(1ull << n, true, true, none, f.lasts);
+      case fault_kind::cut_streams:
+        return world_.drop_streams(n, f.other);
+      case fault_kind::crash:
+        return crash(n, static_cast<crash_point>(f.x % 16 % 7), f.x >= 16, f.lasts);
+      case fault_kind::crash_all:
+        for (std::size_t i = 0; i < world_.size(); ++i) crash(i, crash_point::now, f.x >= 16, f.lasts + i * 50ms);
+        return;
+      case fault_kind::flap:
+        for (std::uint64_t k = 0; k < f.x; ++k)
+          world_.after(k * 700ms, [this, n] { crash(n, crash_point::now, false, 100ms); });
+        return;
+      case fault_kind::pause:
+        world_.pause(n);
+        return later([this](auto i) { world_.resume(i); });
+      case fault_kind::pause_all:
+        for (std::size_t i = 0; i < world_.size(); ++i) {
+          world_.pause(i);
+          world_.after(f.lasts + i * 20ms, [this, i] { world_.resume(i); });
+        }
+        return;
+      case fault_kind::suspend:
+        world_.pause(n);
+        world_.freeze_clock(n, false);
+        return later([this](auto i) {
+          world_.thaw_clock(i);
+          world_.resume(i);
+        });
+      case fault_kind::leave:
+        if (!world_.running(n)) return;
+        back_[n] = f.lasts;
+        world_.call(n, wire::leave_cluster{});
+        return;
+      case fault_kind::sync_error:
+        world_.disk(n).fail_sync_after(0);
+        return;
+      case fault_kind::read_error:
+        return world_.fail_next_read(n);
+      case fault_kind::disk_full:
+        world_.set_disk_full(n, true, f.x == 1);
+        return later([this](auto i) { world_.set_disk_full(i, false, false); });
+      case fault_kind::disk_stall:
+        return world_.stall_disk(n, world_.now() + f.lasts);
+      case fault_kind::wipe:
+        crash(n, crash_point::now, true, f.lasts);
+        if (!world_.up(n)) {
+          world_.wipe(n);
+          work_.forget(n);
+        }
+        return;
+      case fault_kind::step_wall:
+        return world_.step_wall(n, std::chrono::milliseconds(static_cast<std::int64_t>(f.x) - 4'000'000));
+      case fault_kind::freeze:
+        world_.freeze_clock(n, true);
+        return later([this](auto i) { world_.thaw_clock(i); });
+    }
+  }
+
+  // ---- after the faults
+
+  void heal() {
+    healed_ = true;
+    world_.calm();
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      world_.thaw_clock(i);
+      world_.set_disk_full(i, false, false);
+      world_.stall_disk(i, world_.now());
+      world_.resume(i);
+    }
+    const auto begun = world_.now();
+    // What is still down comes back by its supervisor; crashes that wait for their point are over.
+    world_.run_until(begun + crash_patience);
+    for (std::size_t i = 0; i < world_.size(); ++i) start(i);
+    const auto healthy = world_.now();
+    if (!world_.run_while_not([this] { return over() || world_.leader(); }, leader_patience))
+      return world_.watch.violation("no leader after the heal");
+    std::string why;
+    do {
+      work_.drain();
+      world_.run_until(world_.now() + 200ms);
+      why = unsettled();
+    } while (!why.empty() && world_.now() < healthy + patience && !over());
+    out_.healing = world_.now() - healthy;
+    if (!why.empty()) world_.watch.violation("not live after the heal: " + why);
+  }
+
+  // Why the healed cluster is not where it must be; empty = all is well.
+  std::string unsettled() {
+    const machine::machine* state = nullptr;
+    node_id leader;
+    log_index last;
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      const auto& name = world_.name(i);
+      if (!world_.up(i)) return name + " is down";
+      const auto v = world_.node(i).look();
+      if (!v.raft) return fmt::format("{} is not formed: {}", name, v.genesis->situation());
+      if (!v.raft->leader()) return name + " knows no leader";
+      if (leader && v.raft->leader() != leader) return name + " follows another leader";
+      leader = v.raft->leader();
+      if (!v.session) return name + " has no session";
+      if (v.members->alive_count() != world_.size())
+        return fmt::format("{} sees {} alive", name, v.members->alive_count());
+      if (v.raft->conf().joint()) return "the configuration is joint";
+      if (v.raft->commit() > last) {
+        last = v.raft->commit();
+        state = v.machine;
+      }
+    }
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      const auto v = world_.node(i).look();
+      if (last.value > v.raft->applied().value + 50)
+        return fmt::format("{} is behind: {} of {}", world_.name(i), v.raft->applied(), last);
+      if (v.members->view_digest() != world_.node(0).look().members->view_digest()) return "the views differ";
+    }
+    std::vector<std::size_t> all;
+    for (std::size_t i = 0; i < world_.size(); ++i) all.push_back(i);
+    if (const auto m = work_.journals.missing(all); !m.empty()) return "not processed: " + m;
+    if (const auto c = work_.caches.stale(); !c.empty()) return "a stale cache: " + c;
+    return overdue(*state);
+  }
+
+  // Every due job is claimed: none waits for a time long gone on every clock.
+  std::string overdue(const machine::machine& state) {
+    constexpr auto late = 10s;
+    auto slowest = wall_time::max();
+    for (std::size_t i = 0; i < world_.size(); ++i) slowest = std::min(slowest, world_.clocks(i).wall);
+    for (const auto& [id, job] : state.jobs())
+      if (job.next && *job.next + late < slowest) return fmt::format("{} is overdue", id);
+    return {};
+  }
+
+  void judge_history() {
+    linearizability::options o;
+    o.explain = options_.explain;
+    const auto verdict = linearizability::check(work_.take_history(), o);
+    if (!verdict) return world_.watch.violation("the history makes no sense: " + verdict.error().what);
+    if (verdict->what != linearizability::verdict::not_linearizable) return;
+    for (const auto& f : verdict->failures) world_.watch.violation("not linearizable: " + f.text());
+  }
+
+  void collect(std::size_t i) {
+    if (!world_.up(i)) return;
+    const auto v = world_.node(i).look();
+    const auto take = [&](const counters* c) {
+      if (!c) return;
+      for (const auto& [name, count] : c->all()) out_.marks[std::string(name)] += count;
+    };
+    if (v.raft) take(&v.raft->stats());
+    take(&v.members->stats());
+  }
+
+  void sum_up() {
+    for (std::size_t i = 0; i < world_.size(); ++i) collect(i);
+    out_.hash = world_.action_hash();
+    out_.virtual_time = world_.now();
+    out_.operations = work_.operations;
+    out_.acknowledged = work_.acknowledged;
+    out_.refused = work_.refused;
+    out_.unsure = work_.unsure;
+    out_.leaders = work_.consensus.leaders();
+    out_.grants = work_.locks.grants();
+    out_.starts = work_.jobs.starts();
+    out_.entries = work_.journals.entries();
+    out_.messages = work_.messages.count();
+    out_.steps = world_.steps();
+  }
+
+  const schedule& plan_;
+  const run_options options_;
+  world world_;
+  workload work_;
+  std::vector<std::optional<duration>> back_;  ///< when the next start of a node is due after its end
+  bool healed_ = false;
+  report out_;
+};
+
+}  // namespace
+
+void report::add(const report& o) {
+  virtual_time += o.virtual_time;
+  healing = std::max(healing, o.healing);
+  operations += o.operations;
+  acknowledged += o.acknowledged;
+  refused += o.refused;
+  unsure += o.unsure;
+  crashes += o.crashes;
+  leaders += o.leaders;
+  partitions += o.partitions;
+  grants += o.grants;
+  starts += o.starts;
+  entries += o.entries;
+  messages += o.messages;
+  steps += o.steps;
+  for (const auto& [name, count] : o.marks) marks[name] += count;
+}
+
+report run(const schedule& s, const run_options& o) { return scenario(s, o).run(); }
+
+namespace {
+// What a violation says but for times, nodes and numbers.
+std::string kind_of(const std::string& violation) {
+  std::istringstream in(violation);
+  std::string r;
+  for (std::string word; in >> word;)
+    if (word.size() > 2 && std::ranges::none_of(word, [](unsigned char c) { return std::isdigit(c); })) r += word + ' ';
+  return r;
+}
+}  // namespace
+
+schedule shrink(const schedule& whole, const run_options& options, std::size_t tries) {
+  auto o = options;
+  o.trace = false;
+  o.stop_at_first = true;
+  o.explain = false;
+  const auto first = run(whole, o).violations;
+  if (first.empty()) return whole;
+  const auto fails = [&](const std::vector<fault>& faults) {
+    auto s = whole;
+    s.faults = faults;
+    if (tries == 0 || --tries == 0) return false;
+    const auto r = run(s, o).violations;
+    return !r.empty() && kind_of(r.front()) == kind_of(first.front());
+  };
+  auto best = whole;
+  std::size_t parts = 2;
+  while (best.faults.size() > 0 && tries > 1) {
+    const auto n = best.faults.size();
+    parts = std::min(parts, n);
+    bool smaller = false;
+    for (std::size_t k = 0; k < parts && !smaller; ++k) {
+      // All but one part.
+      std::vector<fault> rest;
+      for (std::size_t i = 0; i < n; ++i)
+        if (i * parts / n != k) rest.push_back(best.faults[i]);
+      if (!fails(rest)) continue;
+      best.faults = std::move(rest);
+      parts = std::max<std::size_t>(2, parts - 1);
+      smaller = true;
+    }
+    if (smaller) continue;
+    if (parts >= n) break;
+    parts = std::min(n, parts * 2);
+  }
+  return best;
+}
+
+}  // namespace coterie::sim

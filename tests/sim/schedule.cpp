@@ -1,0 +1,359 @@
+#include "sim/schedule.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "base/random.hpp"
+
+namespace coterie::sim {
+
+namespace {
+
+struct setting {
+  std::string_view name;
+  std::uint64_t settings::*field;
+};
+constexpr std::array all_settings{
+    setting{"nodes", &settings::nodes},
+    setting{"joiners", &settings::joiners},
+    setting{"loss", &settings::loss},
+    setting{"duplicate", &settings::duplicate},
+    setting{"delay_min_us", &settings::delay_min_us},
+    setting{"delay_max_us", &settings::delay_max_us},
+    setting{"disk_min_us", &settings::disk_min_us},
+    setting{"disk_max_us", &settings::disk_max_us},
+    setting{"clock_error_ppm", &settings::clock_error_ppm},
+    setting{"session_ttl_ms", &settings::session_ttl_ms},
+    setting{"compact_after", &settings::compact_after},
+    setting{"keep_entries", &settings::keep_entries},
+    setting{"chunk_bytes", &settings::chunk_bytes},
+    setting{"max_requests", &settings::max_requests},
+    setting{"max_append_entries", &settings::max_append_entries},
+    setting{"max_append_bytes", &settings::max_append_bytes},
+    setting{"max_inflight", &settings::max_inflight},
+    setting{"end_ms", &settings::end_ms},
+};
+static_assert(sizeof(settings) == all_settings.size() * sizeof(std::uint64_t));
+
+constexpr std::array<std::string_view, 24> fault_names{
+    "loss",    "duplicate",   "delay",      "clog",      "slow_link",  "partition", "partition_out", "bridge",
+    "isolate", "cut_streams", "crash",      "crash_all", "flap",       "pause",     "pause_all",     "suspend",
+    "leave",   "sync_error",  "read_error", "disk_full", "disk_stall", "wipe",      "step_wall",     "freeze"};
+static_assert(static_cast<std::size_t>(fault_kind::freeze) + 1 == fault_names.size());
+constexpr std::array<std::string_view, 10> operation_names{
+    "lock", "append", "process", "peek", "add_job", "remove_job", "read", "list_locks", "invalidate", "send"};
+static_assert(static_cast<std::size_t>(operation_kind::send) + 1 == operation_names.size());
+
+/// What is drawn how often.
+template <class Kind>
+struct weighted {
+  Kind what;
+  std::uint64_t weight;
+};
+template <class Kind, std::size_t N>
+Kind draw(rng& r, const std::array<weighted<Kind>, N>& table) {
+  std::uint64_t sum = 0;
+  for (const auto& w : table) sum += w.weight;
+  auto x = r.below(sum);
+  for (const auto& w : table) {
+    if (x < w.weight) return w.what;
+    x -= w.weight;
+  }
+  return table.back().what;
+}
+
+// Rounded, so that what is printed is what is run.
+duration between(rng& r, duration a, duration b) {
+  return std::chrono::floor<std::chrono::microseconds>(r.between(a, b));
+}
+
+settings draw_settings(rng& r) {
+  settings s;
+  s.nodes = r.below(10) < 6 ? 3 : r.below(2) ? 5 : 4;
+  if (r.chance(0.15)) s.joiners = 1 + r.below(9 - s.nodes > 4 ? 4 : 9 - s.nodes);
+  s.loss = r.chance(0.3) ? 100 : 10;
+  if (r.chance(0.2)) s.disk_max_us = 20'000;
+  if (r.chance(0.1)) s.clock_error_ppm = 100'000;
+  // Tiny limits, so that compaction, snapshots and full windows happen often.
+  if (r.chance(0.5)) {
+    s.compact_after = 50 + r.below(200);
+    s.keep_entries = 10 + r.below(20);
+    s.chunk_bytes = 512 + r.below(4'096);
+  }
+  if (r.chance(0.3)) s.max_requests = 4;
+  if (r.chance(0.2)) s.max_append_entries = 3;
+  if (r.chance(0.2)) s.max_append_bytes = 200;
+  if (r.chance(0.2)) s.max_inflight = 1 + r.below(3);
+  if (r.chance(0.4)) s.session_ttl_ms = 2'000;
+  return s;
+}
+
+fault draw_fault(rng& r, const settings& s, bool& wiped) {
+  using k = fault_kind;
+  static constexpr std::array<weighted<k>, 24> table{
+      {{k::loss, 4},       {k::duplicate, 2},     {k::delay, 4},      {k::clog, 4},       {k::slow_link, 3},
+       {k::partition, 8},  {k::partition_out, 4}, {k::bridge, 3},     {k::isolate, 6},    {k::cut_streams, 5},
+       {k::crash, 24},     {k::crash_all, 3},     {k::flap, 2},       {k::pause, 10},     {k::pause_all, 1},
+       {k::suspend, 3},    {k::leave, 2},         {k::sync_error, 2}, {k::read_error, 2}, {k::disk_full, 2},
+       {k::disk_stall, 4}, {k::wipe, 1},          {k::step_wall, 3},  {k::freeze, 1}}};
+  const auto all = s.nodes + s.joiners;
+  const auto some = [&] { return 1 + r.below((1ull << all) - 2); };
+  fault f;
+  f.what = draw(r, table);
+  f.node = r.chance(0.35) ? whoever_leads : static_cast<std::uint32_t>(r.below(all));
+  f.other = static_cast<std::uint32_t>(r.below(all));
+  f.lasts = between(r, 100ms, r.chance(0.3) ? 8s : 2s);
+  switch (f.what) {
+    case k::loss:
+    case k::duplicate:
+      f.x = r.chance(0.3) ? 900 : 50 + r.below(400);
+      break;
+    case k::delay:
+      f.x = r.chance(0.3) ? 300'000 : 80'000;
+      break;
+    case k::slow_link:
+      f.x = 10'000 + r.below(400'000);
+      break;
+    case k::partition:
+    case k::partition_out:
+    case k::bridge:
+      f.x = some();
+      break;
+    case k::crash:
+      f.x = r.chance(0.3) ? 0 : r.below(7);
+      if (r.chance(0.5)) f.x += 16;
+      break;
+    case k::crash_all:
+      f.x = r.chance(0.5) ? 16 : 0;
+      break;
+    case k::flap:
+      f.x = 2 + r.below(5);
+      break;
+    case k::pause:
+    case k::suspend:
+      f.lasts = between(r, 30ms, r.chance(0.5) ? 7s : 1s);
+      break;
+    case k::disk_full:
+      f.x = r.below(2);
+      break;
+    case k::disk_stall:
+      f.lasts = between(r, 1ms, r.chance(0.1) ? 60s : 4s);
+      break;
+    case k::wipe:
+      // Never a majority of the slots (docs/membership.md): one.
+      if (std::exchange(wiped, true) || f.node == whoever_leads) f.what = k::crash;
+      break;
+    case k::step_wall:
+      f.x = 4'000'000 + (r.chance(0.5) ? r.below(20'000) - 10'000 : r.below(7'200'000) - 3'600'000);
+      break;
+    default:
+      break;
+  }
+  return f;
+}
+
+// Faults that show something only one after the other.
+void draw_pattern(rng& r, const settings& s, virtual_time at, std::vector<fault>& out) {
+  const auto n = static_cast<std::uint32_t>(r.below(s.nodes));
+  const auto add = [&](virtual_time t, fault_kind what, std::uint32_t node, duration lasts, std::uint64_t x = 0) {
+    out.push_back({t, what, node, n, lasts, x});
+  };
+  switch (r.below(3)) {
+    case 0: {  // the leader's word comes late, and it is its last for a while
+      const auto late = between(r, 300ms, 1'500ms);
+      add(at, fault_kind::clog, whoever_leads, late);
+      add(at + late, fault_kind::isolate, n, between(r, 3s, 8s));
+      break;
+    }
+    case 1: {  // two elections within one TTL
+      add(at, fault_kind::crash, whoever_leads, between(r, 1s, 6s), r.chance(0.5) ? 16 : 0);
+      add(at + between(r, 600ms, 1'600ms), fault_kind::crash, whoever_leads, between(r, 100ms, 2s));
+      break;
+    }
+    default: {  // a leader that stands still wakes up to another one, cut off
+      const auto still = between(r, 700ms, 3s);
+      add(at, fault_kind::pause, whoever_leads, still);
+      add(at + still - 1ms, fault_kind::isolate, n, between(r, 300ms, 2s));
+      break;
+    }
+  }
+}
+
+operation draw_operation(rng& r, const settings& s) {
+  using k = operation_kind;
+  static constexpr std::array<weighted<k>, 10> table{{{k::lock, 30},
+                                                      {k::append, 30},
+                                                      {k::process, 14},
+                                                      {k::peek, 4},
+                                                      {k::add_job, 7},
+                                                      {k::remove_job, 1},
+                                                      {k::read, 6},
+                                                      {k::list_locks, 3},
+                                                      {k::invalidate, 5},
+                                                      {k::send, 3}}};
+  operation o;
+  o.what = draw(r, table);
+  o.node = static_cast<std::uint32_t>(r.below(s.nodes + s.joiners));
+  o.name = static_cast<std::uint32_t>(r.below(3));
+  o.x = r.next();
+  return o;
+}
+
+std::string seconds(duration d) {
+  return fmt::format("{}.{:06}", d.count() / 1'000'000'000, d.count() % 1'000'000'000 / 1'000);
+}
+std::string node_name(std::uint32_t n) {
+  return n == whoever_leads ? "leader" : std::string(1, static_cast<char>('a' + n));
+}
+
+// ---- reading
+
+std::optional<std::uint64_t> number(std::string_view t) {
+  std::uint64_t v = 0;
+  const auto [p, e] = std::from_chars(t.data(), t.data() + t.size(), v);
+  if (e != std::errc{} || p != t.data() + t.size()) return std::nullopt;
+  return v;
+}
+std::optional<duration> time_of(std::string_view t) {
+  const auto dot = t.find('.');
+  if (dot == t.npos || t.size() - dot != 7) return std::nullopt;
+  const auto s = number(t.substr(0, dot)), us = number(t.substr(dot + 1));
+  if (!s || !us || *s > 1'000'000) return std::nullopt;
+  return std::chrono::seconds(*s) + std::chrono::microseconds(*us);
+}
+std::optional<std::uint32_t> node_of(std::string_view t) {
+  if (t == "leader") return whoever_leads;
+  if (t.size() != 1 || t[0] < 'a' || t[0] > 'i') return std::nullopt;
+  return static_cast<std::uint32_t>(t[0] - 'a');
+}
+template <class Kind, std::size_t N>
+bool kind_of(std::string_view t, const std::array<std::string_view, N>& names, Kind& kind) {
+  const auto it = std::find(names.begin(), names.end(), t);
+  kind = static_cast<Kind>(it - names.begin());
+  return it != names.end();
+}
+
+struct words {
+  std::istringstream in;
+  std::string word;
+  bool next() { return static_cast<bool>(in >> word); }
+  template <class T, class F>
+  bool take(T& value, F parser) {
+    if (!next()) return false;
+    const auto v = parser(word);
+    if (v) value = static_cast<T>(*v);
+    return v.has_value();
+  }
+};
+
+bool parse_fault(words& w, fault& f) {
+  return w.take(f.at, time_of) && w.next() && kind_of(w.word, fault_names, f.what) && w.take(f.node, node_of) &&
+         w.take(f.other, node_of) && w.take(f.lasts, time_of) && w.take(f.x, number);
+}
+bool parse_operation(words& w, operation& o) {
+  return w.take(o.at, time_of) && w.next() && kind_of(w.word, operation_names, o.what) && w.take(o.node, node_of) &&
+         w.take(o.name, number) && w.take(o.x, number);
+}
+bool parse_setting(words& w, settings& s) {
+  if (!w.next()) return false;
+  const auto it =
+      std::find_if(all_settings.begin(), all_settings.end(), [&](const auto& x) { return x.name == w.word; });
+  return it != all_settings.end() && w.take(s.*it->field, number);
+}
+
+}  // namespace
+
+schedule generate(std::uint64_t seed) {
+  rng r(seed * 0x9e3779b97f4a7c15ull);
+  schedule s;
+  s.seed = seed;
+  s.set = draw_settings(r);
+  const auto end = std::chrono::milliseconds(s.set.end_ms);
+  // Some kinds are off in some seeds, so that others show by themselves.
+  const auto calm = r.chance(0.2) ? 4s : 0s;
+  bool wiped = false;
+  // Some seeds break the formation itself.
+  for (virtual_time t = r.chance(0.3) ? 500ms : 9s; t < end;) {
+    t += between(r, 200ms, 3s + calm);
+    if (t >= end) break;
+    if (r.chance(0.12)) {
+      draw_pattern(r, s.set, t, s.faults);
+      continue;
+    }
+    auto f = draw_fault(r, s.set, wiped);
+    f.at = t;
+    s.faults.push_back(f);
+  }
+  // Every seed sees a crash and a new leader.
+  fault certain;
+  certain.at = between(r, 12s, 30s);
+  certain.what = fault_kind::crash;
+  certain.node = whoever_leads;
+  certain.lasts = between(r, 1s, 5s);
+  s.faults.push_back(certain);
+  std::erase_if(s.faults, [&](const fault& f) { return f.at >= end; });
+  std::stable_sort(s.faults.begin(), s.faults.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
+  for (virtual_time t = 2s; t < end; t += between(r, 20ms, 80ms)) {
+    auto o = draw_operation(r, s.set);
+    o.at = t;
+    s.operations.push_back(o);
+  }
+  return s;
+}
+
+std::string print(const fault& f) {
+  return fmt::format("fault {} {} {} {} {} {}", seconds(f.at), fault_names[static_cast<std::size_t>(f.what)],
+                     node_name(f.node), node_name(f.other), seconds(f.lasts), f.x);
+}
+
+std::string print(const schedule& s) {
+  std::string out = "# fault TIME KIND NODE OTHER LASTS X, op TIME KIND NODE NAME X; see tests/sim/schedule.hpp\n";
+  out += fmt::format("seed {}\n", s.seed);
+  const settings plain;
+  for (const auto& x : all_settings)
+    if (s.set.*x.field != plain.*x.field) out += fmt::format("set {} {}\n", x.name, s.set.*x.field);
+  for (const auto& f : s.faults) out += print(f) + "\n";
+  for (const auto& o : s.operations)
+    out += fmt::format("op {} {} {} {} {}\n", seconds(o.at), operation_names[static_cast<std::size_t>(o.what)],
+                       node_name(o.node), o.name, o.x);
+  return out;
+}
+
+result<schedule> parse(std::string_view text) {
+  schedule s;
+  std::size_t line = 0;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    words w{std::istringstream(std::string(text.substr(0, end))), {}};
+    text.remove_prefix(std::min(end + 1, text.size()));
+    ++line;
+    if (!w.next() || w.word[0] == '#') continue;
+    bool good = false;
+    if (w.word == "seed") {
+      good = w.take(s.seed, number);
+    } else if (w.word == "set") {
+      good = parse_setting(w, s.set);
+    } else if (w.word == "fault") {
+      good = parse_fault(w, s.faults.emplace_back());
+    } else if (w.word == "op") {
+      good = parse_operation(w, s.operations.emplace_back());
+    }
+    if (!good || w.next())
+      return fail(
+          errc::bad_argument,
+          fmt::format("line {} of the schedule can't be read at '{}': print one to see the form", line, w.word));
+  }
+  const auto by_time = [](const auto& a, const auto& b) { return a.at < b.at; };
+  std::stable_sort(s.faults.begin(), s.faults.end(), by_time);
+  std::stable_sort(s.operations.begin(), s.operations.end(), by_time);
+  if (s.set.nodes < 1 || s.set.nodes + s.set.joiners > 9)
+    return fail(errc::bad_argument, "a schedule has 1 to 9 nodes and joiners: set nodes N, set joiners N");
+  return s;
+}
+
+}  // namespace coterie::sim

@@ -1,0 +1,109 @@
+// What happens to a simulated cluster: its settings, the faults and the clients' operations, all drawn from one seed
+// before anything runs, so that the list can be printed, edited, replayed and shrunk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/time.hpp"
+
+namespace coterie::sim {
+
+using virtual_time = std::chrono::nanoseconds;  ///< since the world began; never any node's clock
+
+/// Limits and qualities of one world. All numbers, so that one table prints and reads them.
+struct settings {
+  std::uint64_t nodes = 3;                  ///< named as seeds
+  std::uint64_t joiners = 0;                ///< started later, no seeds themselves
+  std::uint64_t loss = 10, duplicate = 10;  ///< datagrams, per mille
+  std::uint64_t delay_min_us = 100, delay_max_us = 2'000;
+  std::uint64_t disk_min_us = 50, disk_max_us = 2'000;
+  std::uint64_t clock_error_ppm = 9'000;  ///< rates are drawn from [1 - e, 1 + e]; the assumed bound is 10 000
+  std::uint64_t session_ttl_ms = 5'000;
+  std::uint64_t compact_after = 100'000, keep_entries = 10'000, chunk_bytes = 256 << 10;
+  std::uint64_t max_requests = 4'096, max_append_entries = 4'096, max_append_bytes = 1 << 20, max_inflight = 64;
+  std::uint64_t end_ms = 40'000;  ///< of faults and operations
+  bool operator==(const settings&) const = default;
+};
+
+enum class fault_kind : std::uint8_t {
+  // network; `x` is a set of nodes, a rate in per mille, or a delay in us
+  loss,
+  duplicate,
+  delay,
+  clog,           ///< node -> other: nothing arrives for a while, then everything does
+  slow_link,      ///< node -> other: `x` us more
+  partition,      ///< the nodes in `x` from the others, both ways
+  partition_out,  ///< what the nodes in `x` send does not reach the others
+  bridge,         ///< the nodes in `x` from the others, but for `node`, which reaches all
+  isolate,        ///< `node` from all
+  cut_streams,    ///< connections between node and other break, with what is on its way
+  // process
+  crash,  ///< `x`: where (crash_point), and +16 when the power goes
+  crash_all,
+  flap,  ///< `x` quick crashes in a row
+  pause,
+  pause_all,
+  suspend,  ///< as pause, and the steady clock stands still
+  leave,    ///< as asked by an operator; comes back with --rejoin
+  // disk
+  sync_error,  ///< the next sync fails, and what it was to make durable may be lost
+  read_error,
+  disk_full,   ///< `x` = 0: the reserve is reached; 1: writes fail
+  disk_stall,  ///< syncs wait for the end of it
+  wipe,        ///< crash, and the disk is empty when it comes back
+  // clock
+  step_wall,  ///< by `x` - 4 000 000 ms
+  freeze,     ///< the steady clock stands still, the process does not
+};
+enum class operation_kind : std::uint8_t {
+  lock,     ///< acquire, hold, release; `x` draws how
+  append,   ///< to a journal
+  process,  ///< a batch of a journal, and where the cursor moves
+  peek,
+  add_job,
+  remove_job,
+  read,        ///< a linearizable read with nothing to show: what was committed before is applied after
+  list_locks,  ///< a linearizable read
+  invalidate,
+  send,
+};
+
+inline constexpr std::uint32_t whoever_leads = 99;
+enum class crash_point : std::uint8_t { now, before_write, after_write, after_sync, after_send, at_chunk, at_install };
+
+struct fault {
+  virtual_time at{};
+  fault_kind what{};
+  std::uint32_t node = 0, other = 0;  ///< node may be whoever_leads
+  duration lasts{};                   ///< until it is undone, or the process is started again
+  std::uint64_t x = 0;
+  bool operator==(const fault&) const = default;
+};
+struct operation {
+  virtual_time at{};
+  operation_kind what{};
+  std::uint32_t node = 0, name = 0;  ///< name: which of a few
+  std::uint64_t x = 0;
+  bool operator==(const operation&) const = default;
+};
+
+struct schedule {
+  std::uint64_t seed = 0;  ///< of every draw while it runs: delays, losses, time-outs
+  settings set;
+  std::vector<fault> faults;          ///< in order of time
+  std::vector<operation> operations;  ///< in order of time
+  bool operator==(const schedule&) const = default;
+};
+
+schedule generate(std::uint64_t seed);
+/// One line each; comments begin with #. What print wrote, parse reads back equal.
+std::string print(const schedule&);
+std::string print(const fault&);
+/// errc::bad_argument, with the line's number and what is wrong with it.
+result<schedule> parse(std::string_view text);
+
+}  // namespace coterie::sim

@@ -1,0 +1,118 @@
+// The simulated disk at work, as the store thread does it: everything waiting up to the next read is one group;
+// written, then synced, then told. A crash can fall between any two.
+#include <fmt/format.h>
+
+#include "base/assert.hpp"
+#include "base/overloaded.hpp"
+
+#include "sim/world.hpp"
+
+namespace coterie::sim {
+
+void world::later_on_disk(std::size_t i, duration d, std::function<void()> f) {
+  after(d, [this, i, life = nodes_[i]->life, f = std::move(f)] {
+    if (nodes_[i]->life == life) f();
+  });
+}
+
+void world::disk_done(std::size_t i, engine::event e, duration d) {
+  later_on_disk(i, d, [this, i, e = std::move(e)] {
+    nodes_[i]->disk_busy = false;
+    deliver(i, e);
+    if (nodes_[i]->engine) run_disk(i);
+  });
+}
+
+duration world::disk_latency(std::size_t i) {
+  auto r = draw(lane::disk, i);
+  const auto plain =
+      r.between(std::chrono::microseconds(set_.disk_min_us), std::chrono::microseconds(set_.disk_max_us));
+  return std::max<duration>(plain, nodes_[i]->stalled_until - now_);
+}
+
+void world::run_disk(std::size_t i) {
+  auto& n = *nodes_[i];
+  if (!n.engine || n.disk_busy || n.disk_queue.empty() || n.paused) return;
+  n.disk_busy = true;
+  later_on_disk(i, disk_latency(i) / 2, [this, i] { do_disk_work(i); });
+}
+
+void world::do_disk_work(std::size_t i) {
+  auto& n = *nodes_[i];
+  if (n.disk_full) return disk_done(i, engine::disk_failed{"no space left on the device"}, 0ns);
+  std::vector<disk::batch> batches;
+  std::uint64_t last = 0;
+  bool sync = false;
+  if (std::holds_alternative<engine::write>(n.disk_queue.front()) && dies_at(i, crash_point::before_write)) return;
+  while (!n.disk_queue.empty()) {
+    auto* w = std::get_if<engine::write>(&n.disk_queue.front());
+    if (!w) break;
+    last = w->sequence;
+    sync |= w->sync;
+    batches.push_back(std::move(w->what));
+    n.disk_queue.pop_front();
+  }
+  if (!batches.empty()) {
+    for (const auto& b : batches) n.disk.write(b, false);
+    if (dies_at(i, crash_point::after_write)) return;
+    if (!sync) return disk_done(i, engine::written{last}, 0ns);
+    return later_on_disk(i, disk_latency(i), [this, i, last] {
+      if (!nodes_[i]->disk.sync()) return disk_done(i, engine::disk_failed{"fsync: input/output error"}, 0ns);
+      if (dies_at(i, crash_point::after_sync)) return;
+      disk_done(i, engine::written{last}, disk_latency(i) / 4);
+    });
+  }
+  auto a = std::move(n.disk_queue.front());
+  n.disk_queue.pop_front();
+  const auto at_once = [&] {
+    n.disk_busy = false;
+    run_disk(i);
+  };
+  std::visit(overloaded{
+                 [&](const engine::read& r) {
+                   if (std::exchange(n.read_fails, false))
+                     return disk_done(i, engine::disk_failed{"read: input/output error"}, 0ns);
+                   auto p = n.disk.range(r);
+                   disk_done(i, engine::read_done{r.id, std::move(p.items), p.more}, 0ns);
+                 },
+                 [&](const engine::open_view& v) {
+                   n.disk.open_view(v.view);
+                   at_once();
+                 },
+                 [&](const engine::close_view& v) {
+                   n.disk.close_view(v.view);
+                   at_once();
+                 },
+                 [&](const engine::install_begin&) {
+                   n.disk.install_begin();
+                   at_once();
+                 },
+                 [&](const engine::install_chunk& c) {
+                   n.disk.install_chunk(c.items);
+                   if (dies_at(i, crash_point::at_chunk)) return;
+                   disk_done(i, engine::written{c.sequence}, 0ns);
+                 },
+                 [&](const engine::install_commit& c) {
+                   n.disk.install_commit(c.what);
+                   if (dies_at(i, crash_point::at_install)) return;
+                   disk_done(i, engine::written{c.sequence}, disk_latency(i));
+                 },
+                 [](const auto&) { COTERIE_ASSERT(!"not a disk action"); },
+             },
+             a);
+}
+
+void world::fail_next_read(std::size_t i) { nodes_[i]->read_fails = true; }
+
+void world::set_disk_full(std::size_t i, bool full, bool writes_fail) {
+  trace(i, full ? "its disk is full" : "its disk has room again");
+  nodes_[i]->disk_full = full && writes_fail;
+  deliver(i, engine::disk_space{full});
+}
+
+void world::stall_disk(std::size_t i, virtual_time until) {
+  trace(i, "its disk stalls");
+  nodes_[i]->stalled_until = std::max(nodes_[i]->stalled_until, until);
+}
+
+}  // namespace coterie::sim
