@@ -306,12 +306,13 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
     const bool here =
         id == ctx.self ||
         (seen && (seen->state == swim::member_state::alive || seen->state == swim::member_state::suspect));
-    if (here || m.at != r.at)
+    if (id == ctx.self || m.at != r.at)
       return answer(false, false,
                     fmt::format("the name '{}' is taken by node {} at {}{}: choose another --name", r.name, id,
                                 m.at.str(), here ? "" : ", which is unreachable now"));
-    // The same place with an empty disk: who was there never comes back, but clients of its last session may still
-    // believe in their locks until that has expired.
+    // The same place with an empty disk: who was there never comes back, but gossip has to see that first, and clients
+    // of its last session may still believe in their locks until that has expired.
+    if (here) return answer(false, true, "the node that had this name and address is not yet known to be gone");
     for (const auto& [epoch, s] : replica->machine().sessions())
       if (s.node == id)
         return answer(false, true, "the session of the node that had this name and address has not expired yet");

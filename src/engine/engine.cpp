@@ -89,7 +89,7 @@ void engine::state::step(const event& e) {
                  [&](const disk_space& x) {
                    if (x.low != low_disk)
                      ctx.log(x.low ? log_level::error : log_level::info,
-                             x.low ? "the disk is nearly full: no more data is accepted; free space"
+                             x.low ? "the disk is nearly full: data is refused until there is room again"
                                    : "there is disk space again");
                    low_disk = x.low;
                  },

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """What must hold when real processes die, stop, and come back: locks, jobs, journals, formation, bad input.
 
-usage: COTERIE=path/to/coterie faults.py          (COTERIE_SCALE=10 for the long form)
+usage: COTERIE=path/to/coterie faults.py [PART...]          (COTERIE_SCALE=25 for the long form)
 """
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,6 +19,113 @@ from nodes import COTERIE, check, cluster, eventually, finish
 
 SCALE = int(os.environ.get("COTERIE_SCALE", "1"))
 TTL = 5.0
+
+
+def silent_seed(folder):
+    """One of three seeds accepts connections and never says a word: no cluster is formed without it, and whom it waits for is said."""
+    home = pathlib.Path(folder) / "silent"
+    home.mkdir()
+    c = cluster(home)
+    missing = f"127.0.0.1:{c.ports['c']}"
+    try:
+        with socket.create_server(("127.0.0.1", c.ports["c"])), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
+            u.bind(("127.0.0.1", c.ports["c"]))
+            c.start("a")
+            c.start("b")
+            waits = lambda n: f"seeds 2 of 3 answer, waiting for {missing}" in c.run(n, "status")[1]
+            check("status names the seed that is waited for", eventually(lambda: waits("a") and waits("b")), c.run("a", "status"))
+            check("members --wait says that there is no cluster", c.run("a", "members", "--wait", "2", "--timeout", "1s")[0] == 5, c.run("a", "members", "--wait", "2", "--timeout", "1s"))
+            status, _, err = c.run("a", "lock", "exec", "deploy", "--timeout", "1s", "--", "true")
+            check("a lock is refused meanwhile", status == 104 and "status" in err, (status, err))
+        c.start("c")
+        check("when it answers the cluster is formed", c.wait(3) == [0, 0, 0])
+    finally:
+        c.end()
+
+
+def full_disk(folder):
+    """A node whose disk fills up: it refuses data and says why, the cluster goes on, nothing is lost."""
+    home = pathlib.Path(folder) / "full"
+    home.mkdir()
+    c = cluster(home)
+    small = home / "a"
+    small.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=700", "tmpfs", small], capture_output=True).returncode != 0:
+        print("skipped: a small file system can't be mounted without the rights to")
+        return
+    try:
+        for n in "abc":
+            c.start(n)
+        c.wait(3)
+        first = eventually(lambda: c.run("a", "journal", "append", "orders", "t", "before")[1])
+        check("an append before the disk is full", first)
+        fill(small, leave=12 << 20)
+        got = eventually(lambda: [r for r in [c.run("a", "journal", "append", "orders", "t", "x", "--timeout", "3s")] if r[0] != 0], 20)
+        check("a node with a full disk refuses data and says why", got and "disk" in got[0][2], got)
+        check("locks go on", eventually(lambda: c.run("b", "lock", "exec", "deploy", "--", "true")[0] == 0))
+        check("the node with the full disk is alive", c.nodes["a"].poll() is None)
+        (small / "ballast").unlink()
+        check("with room again data is taken", eventually(lambda: c.run("b", "journal", "append", "orders", "t", "after")[0] == 0, 20))
+        fill(small, leave=0)
+        (small / "reserve").unlink(missing_ok=True)
+        fill(small, leave=0)
+        took = [c.run("b", "lock", "exec", "deploy", "--", "true")[0] for _ in range(20)]
+        check("without a free byte the cluster goes on", took == [0] * 20, took)
+        c.kill("a")
+        (small / "ballast").unlink()
+        c.start("a")
+        check("it comes back when there is room", c.wait(3, "a") == [0])
+        counts = lambda: [c.json(n, "journal", "count", "orders")["retained"] for n in "abc"]
+        check("and has lost nothing", eventually(lambda: len(set(counts())) == 1 and c.run("a", "journal", "peek", "orders")[1].count("before") == 1), counts())
+    finally:
+        c.end()
+        subprocess.run(["umount", "--lazy", small])
+
+
+def fill(folder, leave):
+    """A file that takes all but `leave` bytes."""
+    with open(folder / "ballast", "ab") as f:
+        step = 1 << 20
+        while step >= 4096:
+            space = os.statvfs(folder)
+            if space.f_bavail * space.f_frsize <= leave + step:
+                step //= 4
+                continue
+            try:
+                f.write(b"x" * step)
+                f.flush()
+            except OSError:
+                step //= 4
+
+
+def lost_writes(c):
+    """A home that went back in time, as a broken disk or a restored copy leaves it, does not vote; an emptied one comes back as new."""
+    c.wait(3)
+    c.stop("a")
+    shutil.copytree(c.folder / "a" / "db", c.folder / "old")
+    c.start("a")
+    c.wait(3)
+    for i in range(20):
+        c.run("a", "journal", "append", "orders", "t", f"later {i}")
+    count = c.json("b", "journal", "count", "orders")["retained"]
+    eventually(lambda: c.json("a", "journal", "count", "orders")["retained"] == count)
+    time.sleep(1.5)  # the synced mark is written once a second
+    c.kill("a")
+    shutil.rmtree(c.folder / "a" / "db")
+    shutil.copytree(c.folder / "old", c.folder / "a" / "db")
+    words = [COTERIE, "run", "--name", "a", "--bind", f"127.0.0.1:{c.ports['a']}", "--seeds", c.seeds, "--data", str(c.folder / "a")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    check("a home that lost acknowledged writes is refused", done.returncode == 1 and "--rejoin" in done.stderr, (done.returncode, done.stderr[-400:]))
+    c.start("a", "--rejoin")
+    check("with --rejoin it comes back as somebody new", c.wait(3) == [0, 0, 0], c.run("a", "status"))
+    same = lambda: [c.json(n, "journal", "count", "orders")["retained"] for n in "abc"]
+    check("and has all entries", eventually(lambda: set(same()) == {count}, 20), (same(), count))
+    c.kill("b")
+    shutil.rmtree(c.folder / "b")
+    c.start("b")
+    check("a node whose disk was emptied comes back", c.wait(3) == [0, 0, 0], c.run("b", "status"))
+    voters = lambda: [m["role"] for m in c.json("c", "members") if m["state"] == "alive"]
+    check("and votes again", eventually(lambda: voters().count("voter") == 3, 20), c.run("c", "members"))
 
 
 def forming(c):
@@ -231,15 +340,26 @@ def bad_input(c):
     check("a taken name is refused", done == [0] and other.returncode == 1 and "taken" in other.stderr, (done, other.returncode, other.stderr[-300:]))
 
 
+def chosen(part):
+    """All, or those named on the command line (most need forming first)."""
+    if sys.argv[1:] and part.__name__ not in sys.argv[1:]:
+        return False
+    print(f"-- {part.__name__}", flush=True)
+    return True
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="coterie-faults-") as folder:
         config = pathlib.Path(folder) / "node.toml"
         config.write_text(f'[runner.tick]\ncommand = ["sh", "-c", "echo $COTERIE_SCHEDULED >> {folder}/runs"]\n')
+        for part in (silent_seed, full_disk):
+            if chosen(part):
+                part(folder)
         c = cluster(folder, config=config)
         try:
-            for part in (forming, exclusion, dead_holder, jobs, journals, restarts, minority, bad_input):
-                print(f"-- {part.__name__}", flush=True)
-                part(c)
+            for part in (forming, exclusion, dead_holder, jobs, journals, restarts, minority, lost_writes, bad_input):
+                if chosen(part):
+                    part(c)
         finally:
             c.end()
     finish()
