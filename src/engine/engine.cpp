@@ -205,6 +205,7 @@ engine::view engine::look() const {
           s.replica ? &s.replica->machine() : nullptr,
           &s.members,
           s.genesis ? &*s.genesis : nullptr,
+          &s.ctx.stats,
           s.session.epoch(),
           s.session.validity()};
 }

@@ -58,6 +58,7 @@ class engine {
     const machine::machine* machine = nullptr;
     const swim::membership* members = nullptr;
     const swim::genesis* genesis = nullptr;
+    const counters* stats = nullptr;  ///< of the engine's own parts
     session_epoch session;
     lease validity;
   };

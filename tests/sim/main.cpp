@@ -25,7 +25,7 @@ struct arguments {
   std::uint64_t repeat_every = 1;  // 0 = never
   run_options run;
   std::string schedule, seed_file, marks_file;
-  bool shrink = false, print = false, progress = false;
+  bool shrink = false, print = false, progress = false, list_marks = false;
 };
 
 int usage() {
@@ -41,6 +41,7 @@ int usage() {
              "  --trace            what happens, on standard error\n"
              "  --once             not twice;  --repeat-every N: one in N\n"
              "  --progress         a line for each seed: what it covered\n"
+             "  --list-marks       every counted branch that was taken, and how often\n"
              "  --marks FILE       every counted branch named there has to be taken\n"
              "  --bug NAME         plant it; 0 when it is found:");
   for (std::size_t i = 1; i < planted_bug_names.size(); ++i) fmt::print(stderr, " {}", planted_bug_names[i]);
@@ -78,6 +79,8 @@ std::optional<arguments> parse(int argc, char** argv) {
       a.shrink = true;
     } else if (o == "--print") {
       a.print = true;
+    } else if (o == "--list-marks") {
+      a.list_marks = true;
     } else if (o == "--progress") {
       a.progress = true;
     } else if (o == "--seeds") {
@@ -116,12 +119,15 @@ std::string contents(const std::string& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// The first word of each line that is not a comment.
-std::vector<std::string> first_words(const std::string& file) {
+// Each line up to its comment, if there is anything.
+std::vector<std::string> lines_of(const std::string& file) {
   std::vector<std::string> r;
   std::istringstream lines(contents(file));
-  for (std::string line; std::getline(lines, line);)
-    if (std::string word; std::istringstream(line) >> word && word[0] != '#') r.push_back(word);
+  for (std::string line; std::getline(lines, line);) {
+    line.resize(std::min(line.find('#'), line.size()));
+    line.resize(line.find_last_not_of(" \t") + 1);
+    if (!line.empty()) r.push_back(line);
+  }
   return r;
 }
 
@@ -173,8 +179,10 @@ struct session {
       fmt::print("the planted bug was {}\n", failed > 0 ? "found" : "not found");
       return failed > 0 ? 0 : 1;
     }
+    if (args.list_marks)
+      for (const auto& [name, count] : sum.marks) fmt::print("{} # {}\n", name, count);
     if (!args.marks_file.empty())
-      for (const auto& name : first_words(args.marks_file))
+      for (const auto& name : lines_of(args.marks_file))
         if (!sum.marks.contains(name)) {
           fmt::print("no seed came to the branch counted as {}\n", name);
           ++failed;
@@ -193,7 +201,7 @@ int main(int argc, char** argv) {
   session s{*a, {}};
   std::vector<std::uint64_t> numbers;
   if (!a->seed_file.empty())
-    for (const auto& word : first_words(a->seed_file)) numbers.push_back(std::stoull(word));
+    for (const auto& word : lines_of(a->seed_file)) numbers.push_back(std::stoull(word));
   if (a->schedule.empty())
     for (auto n = a->first; n < a->first + a->seeds; ++n) numbers.push_back(n);
   if (a->print) {

@@ -281,6 +281,8 @@ class scenario {
     };
     if (v.raft) take(&v.raft->stats());
     take(&v.members->stats());
+    take(v.stats);
+    if (v.genesis) take(&v.genesis->stats());
   }
 
   void sum_up() {

@@ -93,7 +93,11 @@ settings draw_settings(rng& r) {
   return s;
 }
 
-fault draw_fault(rng& r, const settings& s, bool& wiped) {
+/// What a seed may have of what takes voters away: one disk, or members that leave, for a majority has to be there to
+/// make up for it (docs/membership.md).
+enum class loss_of_voters : std::uint8_t { none, wipe, leave };
+
+fault draw_fault(rng& r, const settings& s, loss_of_voters& lost) {
   using k = fault_kind;
   static constexpr std::array<weighted<k>, 24> table{
       {{k::loss, 4},       {k::duplicate, 2},     {k::delay, 4},      {k::clog, 4},       {k::slow_link, 3},
@@ -145,8 +149,16 @@ fault draw_fault(rng& r, const settings& s, bool& wiped) {
       f.lasts = between(r, 1ms, r.chance(0.1) ? 60s : 4s);
       break;
     case k::wipe:
-      // Never a majority of the slots (docs/membership.md): one.
-      if (std::exchange(wiped, true) || f.node == whoever_leads) f.what = k::crash;
+      if (lost != loss_of_voters::none || f.node == whoever_leads)
+        f.what = k::crash;
+      else
+        lost = loss_of_voters::wipe;
+      break;
+    case k::leave:
+      if (lost == loss_of_voters::wipe)
+        f.what = k::pause;
+      else
+        lost = loss_of_voters::leave;
       break;
     case k::step_wall:
       f.x = 4'000'000 + (r.chance(0.5) ? r.below(20'000) - 10'000 : r.below(7'200'000) - 3'600'000);
@@ -276,7 +288,7 @@ schedule generate(std::uint64_t seed) {
   const auto end = std::chrono::milliseconds(s.set.end_ms);
   // Some kinds are off in some seeds, so that others show by themselves.
   const auto calm = r.chance(0.2) ? 4s : 0s;
-  bool wiped = false;
+  auto lost = loss_of_voters::none;
   // Some seeds break the formation itself.
   for (virtual_time t = r.chance(0.3) ? 500ms : 9s; t < end;) {
     t += between(r, 200ms, 3s + calm);
@@ -285,7 +297,7 @@ schedule generate(std::uint64_t seed) {
       draw_pattern(r, s.set, t, s.faults);
       continue;
     }
-    auto f = draw_fault(r, s.set, wiped);
+    auto f = draw_fault(r, s.set, lost);
     f.at = t;
     s.faults.push_back(f);
   }
