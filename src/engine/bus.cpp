@@ -9,6 +9,7 @@ namespace coterie::engine {
 
 namespace {
 
+constexpr duration patience = 5s;          // behind for longer: what is missing is not to be had
 constexpr duration gossip_period = 1s;     // behind for longer: pull
 constexpr std::size_t max_caches = 1'024;  // with a digest each in gossip
 constexpr std::size_t max_progress = 65'536;
@@ -86,10 +87,9 @@ bus::progress& bus::of(node_id origin, boot_epoch boot, const std::string& cache
     // What that origin invalidated before we first heard of it is unknown here.
     if (first_seen > 0) deliver(cache, std::nullopt, origin, 0);
   } else if (it->second.boot < boot) {
-    // What the earlier life had still to say is lost with it.
+    it->second.boot = boot;
+    give_up(origin, cache, it->second);
     it->second = progress{boot, 0, 0};
-    if (const auto c = caches_.find(cache); c != caches_.end()) ++c->second.repaired;
-    deliver(cache, std::nullopt, origin, 0);
   }
   return it->second;
 }
@@ -160,10 +160,8 @@ void bus::on_gone(node_id from, const wire::invalidation_gone& g) {
   if (c == caches_.end()) return;
   auto& p = of(from, g.boot, g.cache, g.last);
   if (p.boot != g.boot || p.applied >= g.last) return;
-  p.applied = p.known = std::max(p.known, g.last);
-  p.behind_since = never;
-  ++c->second.repaired;
-  deliver(g.cache, std::nullopt, from, 0);
+  p.known = std::max(p.known, g.last);
+  give_up(from, g.cache, p);
 }
 
 void bus::on_ack(node_id from, const wire::invalidation_ack& a) {
@@ -174,11 +172,40 @@ void bus::on_ack(node_id from, const wire::invalidation_ack& a) {
   }
 }
 
-void bus::on_member_lost(node_id who) {
+void bus::on_member(const swim::event& e) {
+  const auto who = e.who.info.id;
+  if (who == ctx_.self) return;
+  const auto boot = e.who.inc.epoch;
+  auto& known = lives_.try_emplace(who, life{boot}).first->second;
+  if (known.boot < boot) {
+    if (!known.stopped) on_restarted(who, boot);
+    known = {boot};
+  }
+  if (e.kind == swim::event_kind::stopping || e.kind == swim::event_kind::left) known.stopped = true;
+  if (e.kind != swim::event_kind::unreachable && e.kind != swim::event_kind::left) return;
+  for (auto& [key, p] : progress_)
+    if (key.first == who && p.behind_since != never) give_up(who, key.second, p);
   for (auto it = waits_.begin(); it != waits_.end();) {
     it->second.missing.erase(who);
     check_wait(it);
   }
+  if (e.kind == swim::event_kind::left) lives_.erase(who);
+}
+
+void bus::on_restarted(node_id who, boot_epoch boot) {
+  for (auto& [name, c] : caches_) {
+    progress_.insert_or_assign({who, name}, progress{boot, 0, 0});
+    ++c.repaired;
+    deliver(name, std::nullopt, who, 0);
+  }
+}
+
+// What that origin said is not to be had any more.
+void bus::give_up(node_id origin, const std::string& cache, progress& p) {
+  p.applied = p.known;
+  p.behind_since = never;
+  if (const auto c = caches_.find(cache); c != caches_.end()) ++c->second.repaired;
+  deliver(cache, std::nullopt, origin, 0);
 }
 
 void bus::check_wait(std::map<std::uint64_t, waiting>::iterator& it) {
@@ -212,6 +239,10 @@ void bus::tick() {
   wake_ = never;
   for (auto& [key, p] : progress_) {
     if (p.behind_since == never) continue;
+    if (now - p.behind_since >= patience) {
+      give_up(key.first, key.second, p);
+      continue;
+    }
     if (now - p.behind_since >= gossip_period && (p.pulled == instant::min() || now - p.pulled >= gossip_period))
       pull(key.first, key.second, p);
     wake_ = std::min(wake_, std::max(p.behind_since, p.pulled) + gossip_period);

@@ -28,7 +28,9 @@ class bus {
   void on_pull(node_id from, const wire::invalidation_pull&);
   void on_gone(node_id from, const wire::invalidation_gone&);
   void on_digest(const swim::user_datum&);
-  void on_member_lost(node_id);
+  /// What gossip has to say of a member: one that is gone can't be asked any more, and the next life of one that died
+  /// may not know what the last one had still to say.
+  void on_member(const swim::event&);
 
   // messages
   void publish(call_id, const wire::publish&);
@@ -60,6 +62,10 @@ class bus {
     std::uint64_t applied = 0, known = 0;
     instant behind_since = never, pulled = instant::min();
   };
+  struct life {
+    boot_epoch boot;
+    bool stopped = false;  // in peace: what it had to say was said
+  };
   struct waiting {
     call_id call;
     std::string cache;
@@ -72,6 +78,8 @@ class bus {
   void apply(node_id from, boot_epoch, const wire::invalidation&);
   progress& of(node_id, boot_epoch, const std::string& cache, std::uint64_t first_seen);
   void pull(node_id, const std::string& cache, progress&);
+  void give_up(node_id origin, const std::string& cache, progress&);
+  void on_restarted(node_id, boot_epoch);
   std::vector<node_id> live() const;
   void check_wait(std::map<std::uint64_t, waiting>::iterator&);
 
@@ -81,6 +89,7 @@ class bus {
   std::map<std::string, local_cache> caches_;
   std::map<std::string, own_ring> own_;
   std::map<std::pair<node_id, std::string>, progress> progress_;
+  std::map<node_id, life> lives_;
   std::map<std::uint64_t, waiting> waits_;
   std::uint64_t next_wait_ = 0;
   std::map<std::string, std::set<call_id>> listeners_;

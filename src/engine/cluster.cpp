@@ -215,7 +215,7 @@ bool engine::state::settle_members() {
   for (const auto& e : out.events) {
     if (e.kind == swim::event_kind::joined || e.kind == swim::event_kind::updated)
       links.learn(e.who.info.id, e.who.info.at);
-    if (e.kind == swim::event_kind::unreachable || e.kind == swim::event_kind::left) bus.on_member_lost(e.who.info.id);
+    bus.on_member(e);
     say(e);
   }
   for (const auto& d : out.user) bus.on_digest(d);

@@ -84,7 +84,7 @@ void engine::state::step(const event& e) {
                  [&](const disk_failed& x) {
                    failed = true;
                    ctx.log(log_level::error, "the disk failed: " + x.reason);
-                   halt(false, "the disk failed: " + x.reason + ": check the disk, then start the node again");
+                   halt(false, "the disk failed: " + x.reason);
                  },
                  [&](const disk_space& x) {
                    if (x.low != low_disk)

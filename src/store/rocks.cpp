@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "store/diary.hpp"
+
 namespace coterie {
 namespace {
 
@@ -30,7 +32,8 @@ class error_listener final : public rocksdb::EventListener {
   std::shared_ptr<failure_latch> latch_;
 };
 
-rocksdb::DBOptions db_options(const store::options& o, std::shared_ptr<failure_latch> latch) {
+rocksdb::DBOptions db_options(const std::string& directory, const store::options& o,
+                              std::shared_ptr<failure_latch> latch) {
   rocksdb::DBOptions r;
   r.create_if_missing = true;
   r.create_missing_column_families = true;
@@ -53,9 +56,8 @@ rocksdb::DBOptions db_options(const store::options& o, std::shared_ptr<failure_l
   r.enable_write_thread_adaptive_yield = false;
   r.allow_concurrent_memtable_write = false;
   // a small diary, no statistics
+  r.info_log = std::make_shared<diary>(directory);
   r.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  r.max_log_file_size = 1 << 20;
-  r.keep_log_file_num = 2;
   r.stats_dump_period_sec = 0;
   r.stats_persist_period_sec = 0;
   return r;
@@ -87,7 +89,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> families_of(const store::options& o
 
 rocksdb::Status try_open(const std::string& directory, const store::options& o,
                          const std::shared_ptr<failure_latch>& latch, rocksdb::WALRecoveryMode mode, rocks& to) {
-  auto options = db_options(o, latch);
+  auto options = db_options(directory, o, latch);
   options.wal_recovery_mode = mode;
   rocksdb::DB* db = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;

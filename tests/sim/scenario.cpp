@@ -44,8 +44,7 @@ class scenario {
     }
     for (const auto& f : plan_.faults) world_.at(f.at, [this, f] { begin(f); });
     for (const auto& o : plan_.operations) world_.at(o.at, [this, o] { work_.perform(o); });
-    const auto end = virtual_time(std::chrono::milliseconds(plan_.set.end_ms));
-    while (world_.now() < end && !over()) world_.run_until(std::min(end, world_.now() + 100ms));
+    while (world_.now() < end() && !over()) world_.run_until(std::min(end(), world_.now() + 100ms));
     if (!over()) heal();
     judge_history();
     sum_up();
@@ -53,6 +52,7 @@ class scenario {
   }
 
  private:
+  virtual_time end() const { return std::chrono::milliseconds(plan_.set.end_ms); }
   bool over() const { return options_.stop_at_first && !out_.violations.empty(); }
 
   void start(std::size_t i) {
@@ -174,7 +174,7 @@ class scenario {
         world_.set_disk_full(n, true, f.x == 1);
         return later([this](auto i) { world_.set_disk_full(i, false, false); });
       case fault_kind::disk_stall:
-        return world_.stall_disk(n, world_.now() + f.lasts);
+        return world_.stall_disk(n, std::min(world_.now() + f.lasts, end()));
       case fault_kind::wipe:
         crash(n, crash_point::now, true, f.lasts);
         if (!world_.up(n)) {
