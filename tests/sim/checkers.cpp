@@ -62,13 +62,15 @@ void consensus_checker::check_leader(std::size_t i, const raft::core& r, const n
       fail(i, fmt::format("leads term {} and its log shrinks from {} to {}", term, m.last, r.last_index()));
     return;
   }
-  // Leader completeness: every entry ever seen committed is in its log.
-  if (r.last_index().value < committed())
-    fail(i, fmt::format("leads term {} with a log that ends at {} while {} was committed", term, r.last_index(),
-                        committed()));
-  for (auto c = committed_.lower_bound(r.first_index().value); c != committed_.end(); ++c)
-    if (const auto* e = r.entry_at(log_index(c->first)); e && e->when.value != c->second.first)
-      fail(i, fmt::format("leads term {} with another entry {} than the committed one", term, c->first));
+  // Leader completeness: what was committed in an earlier term is in its log. (One that was stopped may find out late
+  // that it won, when later terms have committed more.)
+  for (auto c = committed_.rbegin(); c != committed_.rend() && c->first >= r.first_index().value; ++c) {
+    if (c->second.in_term >= term) continue;
+    const auto* e = r.entry_at(log_index(c->first));
+    if (!e || e->when.value != c->second.term)
+      return fail(i, fmt::format("leads term {} without the entry {} that was committed in term {}", term, c->first,
+                                 c->second.in_term));
+  }
 }
 
 // Only what is new since the last look, or everything uncommitted when the end was taken off.
@@ -98,11 +100,11 @@ void consensus_checker::check_committed(std::size_t i, const raft::core& r, cons
   for (auto k = std::max(m.commit, r.first_index().value - 1) + 1; k <= r.commit().value; ++k) {
     const auto* e = r.entry_at(log_index(k));
     if (!e) continue;
-    const std::pair value(e->when.value, content(*e));
-    const auto [it, fresh] = committed_.try_emplace(k, value);
-    if (it->second != value)
-      fail(i, fmt::format("entry {} was committed with another content (terms {} and {})", k, it->second.first,
-                          value.first));
+    const auto [it, fresh] =
+        committed_.try_emplace(k, committed_entry{e->when.value, content(*e), r.current_term().value});
+    if (it->second.term != e->when.value || it->second.content != content(*e))
+      fail(i,
+           fmt::format("entry {} was committed with another content (terms {} and {})", k, it->second.term, e->when));
     if (!fresh || e->kind != raft::entry_kind::configuration) continue;
     const auto [now, added] = configurations_.try_emplace(k, e->conf);
     if (!added || now == configurations_.begin()) continue;

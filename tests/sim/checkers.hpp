@@ -42,11 +42,15 @@ class consensus_checker {
   void check_leader(std::size_t node, const raft::core&, const node_memory&);
   void check_committed(std::size_t node, const raft::core&, const node_memory&);
   world& world_;
-  std::map<std::uint64_t, node_id> leaders_;                                    // by term
-  std::map<std::uint64_t, std::vector<known_entry>> entries_;                   // by index
-  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> committed_;  // index -> (term, content)
-  std::map<std::uint64_t, raft::configuration> configurations_;                 // committed ones, by index
-  std::map<std::uint64_t, std::uint64_t> digests_;                              // applied index -> machine digest
+  std::map<std::uint64_t, node_id> leaders_;                   // by term
+  std::map<std::uint64_t, std::vector<known_entry>> entries_;  // by index
+  struct committed_entry {
+    std::uint64_t term, content;
+    std::uint64_t in_term;  // of the node that first knew: the leader
+  };
+  std::map<std::uint64_t, committed_entry> committed_;           // by index
+  std::map<std::uint64_t, raft::configuration> configurations_;  // committed ones, by index
+  std::map<std::uint64_t, std::uint64_t> digests_;               // applied index -> machine digest
   std::vector<node_memory> seen_;
   cluster_id id_;
 };

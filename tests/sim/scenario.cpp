@@ -57,6 +57,7 @@ class scenario {
 
   void start(std::size_t i) {
     if (world_.up(i)) return;
+    if (world_.left(i)) work_.forget(i);
     world_.start(i);
     if (!world_.up(i)) come_back(i, restart_after);
   }
@@ -66,7 +67,6 @@ class scenario {
   // Each process has a supervisor that starts it again.
   void ended(std::size_t i) {
     work_.ended(i);
-    if (world_.left(i)) work_.forget(i);
     ++out_.crashes;
     collect(i);
     come_back(i, std::exchange(back_[i], std::nullopt).value_or(restart_after));
