@@ -253,6 +253,9 @@ void workload::append(const operation& o) {
     if (!done) return;
     history_.returned(op, value(done->ids), now());
     ++acknowledged;
+    if (done->ids.size() != texts.size())
+      return world_.watch.violation(
+          fmt::format("{}: {} entries were appended as {}", journal, texts.size(), done->ids.size()));
     for (std::size_t k = 0; k < done->ids.size(); ++k) journals.acknowledged(journal, done->ids[k], texts.at(k));
   });
 }
