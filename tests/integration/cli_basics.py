@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from nodes import COTERIE, alive, check, eventually, finish, free_ports
+from nodes import COTERIE, alive, check, cluster, eventually, finish
 
 
 def run(*words, node="a", text=None):
@@ -22,31 +22,15 @@ def run(*words, node="a", text=None):
     return done.returncode, done.stdout, done.stderr
 
 
-class cluster:
-    def __init__(self, folder):
-        self.folder, self.nodes = folder, {}
-        self.ports = dict(zip("abc", free_ports(3)))
-        (folder / "run").mkdir(mode=0o700)
-        os.environ["XDG_RUNTIME_DIR"] = str(folder / "run")
-        os.environ.pop("COTERIE_NODE", None)
-        (folder / "b.toml").write_text('[runner.echo]\ncommand = ["sh", "-c", "echo first; echo $COTERIE_PARAM_word"]\n'
-                                       f'[runner.long]\ncommand = ["sh", "-c", "echo $$ > {folder}/long; sleep 100"]\n')
-        for name in "abc":
-            self.start(name)
-
-    def start(self, name):
-        seeds = ",".join(f"127.0.0.1:{p}" for p in self.ports.values())
-        words = [COTERIE, "run", "--name", name, "--bind", f"127.0.0.1:{self.ports[name]}", "--seeds", seeds, "--data",
-                 str(self.folder / name)]
-        if name == "b":
-            words += ["--config", str(self.folder / "b.toml")]
-        log = open(self.folder / f"{name}.log", "ab")
-        self.nodes[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def end(self):
-        for p in self.nodes.values():
-            p.kill()
-            p.wait()
+def started(folder):
+    """Three nodes, of which b has runners."""
+    (folder / "b.toml").write_text('[runner.echo]\ncommand = ["sh", "-c", "echo first; echo $COTERIE_PARAM_word"]\n'
+                                   f'[runner.long]\ncommand = ["sh", "-c", "echo $$ > {folder}/long; sleep 100"]\n')
+    c = cluster(folder)
+    c.start("a")
+    c.start("b", "--config", str(folder / "b.toml"))
+    c.start("c")
+    return c
 
 
 def usage():
@@ -149,7 +133,7 @@ def main():
         os.environ["XDG_RUNTIME_DIR"] = str(folder)
         usage()
         nobody()
-        c = cluster(folder)
+        c = started(folder)
         try:
             membership()
             locks(c)
