@@ -111,6 +111,11 @@ class scenario {
     const auto none = world_.size();
     const auto rate = static_cast<double>(f.x) / 1000;
     const auto later = [&](auto action) { world_.after(f.lasts, [this, n, action] { action(n); }); };
+    const auto resume_later = [&](std::size_t i, duration after) {
+      world_.after(after, [this, i, life = world_.life(i)] {
+        if (world_.life(i) == life) world_.resume(i);
+      });
+    };
     switch (f.what) {
       case fault_kind::loss:
         return weather(rate, 0, 0ns, f.lasts);
@@ -146,20 +151,18 @@ class scenario {
         return;
       case fault_kind::pause:
         world_.pause(n);
-        return later([this](auto i) { world_.resume(i); });
+        return resume_later(n, f.lasts);
       case fault_kind::pause_all:
         for (std::size_t i = 0; i < world_.size(); ++i) {
           world_.pause(i);
-          world_.after(f.lasts + i * 20ms, [this, i] { world_.resume(i); });
+          resume_later(i, f.lasts + i * 20ms);
         }
         return;
       case fault_kind::suspend:
         world_.pause(n);
         world_.freeze_clock(n, false);
-        return later([this](auto i) {
-          world_.thaw_clock(i);
-          world_.resume(i);
-        });
+        later([this](auto i) { world_.thaw_clock(i); });
+        return resume_later(n, f.lasts);
       case fault_kind::leave:
         if (!world_.running(n)) return;
         back_[n] = f.lasts;
@@ -199,7 +202,7 @@ class scenario {
       world_.thaw_clock(i);
       world_.set_disk_full(i, false, false);
       world_.stall_disk(i, world_.now());
-      world_.resume(i);
+      while (world_.paused(i)) world_.resume(i);
     }
     const auto begun = world_.now();
     // What is still down comes back by its supervisor; crashes that wait for their point are over.

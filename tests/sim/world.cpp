@@ -116,7 +116,7 @@ void world::add_node(bool seed) {
 }
 
 bool world::up(std::size_t i) const { return nodes_[i]->engine != nullptr; }
-bool world::paused(std::size_t i) const { return nodes_[i]->paused; }
+bool world::paused(std::size_t i) const { return nodes_[i]->paused > 0; }
 const engine::engine& world::node(std::size_t i) const { return *nodes_[i]->engine; }
 test::memory_disk& world::disk(std::size_t i) { return nodes_[i]->disk; }
 const std::string& world::name(std::size_t i) const { return nodes_[i]->name; }
@@ -179,7 +179,8 @@ void world::start(std::size_t i) {
   o.raft.max_append_entries = set_.max_append_entries;
   o.raft.max_append_bytes = set_.max_append_bytes;
   o.raft.max_inflight_appends = set_.max_inflight;
-  n.paused = n.disk_busy = n.read_fails = false;
+  n.paused = 0;
+  n.disk_busy = n.read_fails = false;
   n.dies.reset();
   n.armed = virtual_time::max();
   n.engine = std::make_unique<engine::engine>(o, std::move(p->state), clocks(i), r.next());
@@ -194,7 +195,7 @@ void world::kill(std::size_t i, bool power_loss) {
   trace(i, power_loss ? "loses power" : "is killed");
   if (watch.ended) watch.ended(i);
   n.engine.reset();
-  n.paused = false;
+  n.paused = 0;
   n.dies.reset();
   n.held.clear();
   n.disk_queue.clear();
@@ -230,15 +231,14 @@ void world::wipe(std::size_t i) {
 }
 
 void world::pause(std::size_t i) {
-  if (!running(i)) return;
+  if (!up(i)) return;
   trace(i, "is paused");
-  nodes_[i]->paused = true;
+  ++nodes_[i]->paused;
 }
 
 void world::resume(std::size_t i) {
   auto& n = *nodes_[i];
-  if (!n.paused) return;
-  n.paused = false;
+  if (n.paused == 0 || --n.paused > 0) return;
   trace(i, "goes on");
   auto held = std::exchange(n.held, {});
   held.push_back(engine::wake{});

@@ -55,7 +55,7 @@ class world {
   /// The process dies the next time that it comes to this point.
   void kill_at(std::size_t, crash_point, bool power_loss);
   void wipe(std::size_t);   ///< empties the disk of a node that is down
-  void pause(std::size_t);  ///< SIGSTOP
+  void pause(std::size_t);  ///< SIGSTOP; goes on when as many have resumed it
   void resume(std::size_t);
   bool up(std::size_t) const;
   bool paused(std::size_t) const;
@@ -179,7 +179,7 @@ struct world::simulated_node {
   bool seed = false;
   std::unique_ptr<engine::engine> engine;
   std::uint32_t life = 0;
-  bool paused = false;
+  std::uint32_t paused = 0;        // how many faults stop it
   std::deque<engine::event> held;  // while paused
   virtual_time armed = virtual_time::max();
   // clocks: what they show at virtual time 0, and how fast they go
