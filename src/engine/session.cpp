@@ -116,6 +116,11 @@ bool session::on_ack(session_epoch e, std::uint64_t id, bool ended) {
     lapse();
     return false;
   }
+  // An ack that waited with a stopped process is no news of what ended meanwhile.
+  if (until_steady_ != instant::min() && !valid()) {
+    lapse();
+    return false;
+  }
   const auto it = sent_.find(id);
   if (it == sent_.end()) return false;
   const auto sent = ctx_.opt->bug == planted_bug::stale_lease ? ctx_.now : it->second;

@@ -71,6 +71,11 @@ void workload::on_node(std::size_t node, duration later, std::function<void()> f
 // Clients of a dead process: those that hold a lock keep the deadline they were told, as `lock exec` does; what they
 // asked is over.
 void workload::ended(std::size_t node) {
+  // A release without an answer may have been none: then the session's end is the hold's.
+  for (auto it = releasing_.begin(); it != releasing_.end();) {
+    if (it->second.node == node) lost(it->second);
+    it = it->second.node == node ? releasing_.erase(it) : std::next(it);
+  }
   for (auto it = holders_.begin(); it != holders_.end();) {
     if (it->second.node == node) lost(it->second);
     it = it->second.node == node ? holders_.erase(it) : std::next(it);
@@ -209,7 +214,9 @@ void workload::on_granted(engine::call_id id, lock_client client, const wire::lo
 
 void workload::release(const lock_client& c) {
   const auto op = history_.call(c.node, "release", c.name, value(c.fence), now());
+  releasing_[op] = c;
   call(c.node, wire::release_lock{c.name, c.fence}, [this, c, op](auto, const wire::response& w, bool) {
+    releasing_.erase(op);
     if (std::holds_alternative<wire::done>(w)) return history_.returned(op, value("done"), now());
     if (!std::holds_alternative<failure>(w)) return;
     history_.refused(op);

@@ -77,6 +77,7 @@ class workload {
   std::map<engine::call_id, open_call> calls_;
   linearizability::recorder history_;
   std::map<engine::call_id, lock_client> holders_;
+  std::map<linearizability::recorder::id, lock_client> releasing_;
   std::uint64_t next_message_ = 0;
 };
 
