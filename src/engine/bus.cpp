@@ -87,9 +87,8 @@ bus::progress& bus::of(node_id origin, boot_epoch boot, const std::string& cache
     // What that origin invalidated before we first heard of it is unknown here.
     if (first_seen > 0) deliver(cache, std::nullopt, origin, 0);
   } else if (it->second.boot < boot) {
-    it->second.boot = boot;
-    give_up(origin, cache, it->second);
     it->second = progress{boot, 0, 0};
+    forget(origin, cache);
   }
   return it->second;
 }
@@ -193,10 +192,9 @@ void bus::on_member(const swim::event& e) {
 }
 
 void bus::on_restarted(node_id who, boot_epoch boot) {
-  for (auto& [name, c] : caches_) {
+  for (const auto& [name, c] : caches_) {
     progress_.insert_or_assign({who, name}, progress{boot, 0, 0});
-    ++c.repaired;
-    deliver(name, std::nullopt, who, 0);
+    forget(who, name);
   }
 }
 
@@ -204,6 +202,10 @@ void bus::on_restarted(node_id who, boot_epoch boot) {
 void bus::give_up(node_id origin, const std::string& cache, progress& p) {
   p.applied = p.known;
   p.behind_since = never;
+  forget(origin, cache);
+}
+
+void bus::forget(node_id origin, const std::string& cache) {
   if (const auto c = caches_.find(cache); c != caches_.end()) ++c->second.repaired;
   deliver(cache, std::nullopt, origin, 0);
 }

@@ -80,6 +80,7 @@ class bus {
   void pull(node_id, const std::string& cache, progress&);
   void give_up(node_id origin, const std::string& cache, progress&);
   void on_restarted(node_id, boot_epoch);
+  void forget(node_id origin, const std::string& cache);  ///< the whole cache, for what that origin may have said
   std::vector<node_id> live() const;
   void check_wait(std::map<std::uint64_t, waiting>::iterator&);
 

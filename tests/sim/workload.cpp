@@ -72,15 +72,15 @@ void workload::on_node(std::size_t node, duration later, std::function<void()> f
 // asked is over.
 void workload::ended(std::size_t node) {
   // A release without an answer may have been none: then the session's end is the hold's.
-  for (auto it = releasing_.begin(); it != releasing_.end();) {
-    if (it->second.node == node) lost(it->second);
-    it = it->second.node == node ? releasing_.erase(it) : std::next(it);
-  }
-  for (auto it = holders_.begin(); it != holders_.end();) {
-    if (it->second.node == node) lost(it->second);
-    it = it->second.node == node ? holders_.erase(it) : std::next(it);
-  }
-  std::erase_if(calls_, [&](const auto& c) { return c.second.node == node; });
+  const auto of_node = [node](const auto& x) { return x.second.node == node; };
+  const auto lose = [&](auto& clients) {
+    for (const auto& c : clients)
+      if (of_node(c)) lost(c.second);
+    std::erase_if(clients, of_node);
+  };
+  lose(releasing_);
+  lose(holders_);
+  std::erase_if(calls_, of_node);
 }
 
 void workload::register_node(std::size_t node) {
@@ -152,9 +152,9 @@ void workload::perform(const operation& o) {
       world_.call(o.node, wire::remove_job{fmt::format("job{}", o.name)});
       return;
     case operation_kind::read:
-      return read(o);
+      return read(o.node, wire::wait_visible{});
     case operation_kind::list_locks:
-      return list_locks(o);
+      return read(o.node, wire::list_locks{});
     case operation_kind::invalidate:
       return invalidate(o);
     case operation_kind::send:
@@ -170,7 +170,7 @@ void workload::lock(const operation& o) {
   wire::acquire_lock a;
   a.name = lock_names[o.name % lock_names.size()];
   if (r.chance(0.3)) a.wait = std::chrono::milliseconds(r.below(3) * 500);
-  lock_client client{o.node, world_.life(o.node), a.name};
+  lock_client client{o.node, a.name};
   client.x = r.next();
   client.acquire = history_.call(o.node, "acquire", a.name, value(), now());
   call(o.node, a, [this, client](engine::call_id id, const wire::response& w, bool last) {
@@ -227,17 +227,12 @@ void workload::release(const lock_client& c) {
 // Its end is the session's, and nobody says when.
 void workload::lost(const lock_client& c) { history_.call(c.node, "lost", c.name, value(c.fence), c.granted); }
 
-void workload::list_locks(const operation& o) {
-  const auto before = consensus.committed();
-  call(o.node, wire::list_locks{}, [this, before, o](auto, const wire::response& r, bool) {
-    if (std::holds_alternative<wire::lock_list>(r)) consensus.read_served(o.node, before);
-  });
-}
+// ---- linearizable reads
 
-void workload::read(const operation& o) {
+void workload::read(std::size_t node, wire::request what) {
   const auto before = consensus.committed();
-  call(o.node, wire::wait_visible{}, [this, before, o](auto, const wire::response& r, bool) {
-    if (std::holds_alternative<wire::done>(r)) consensus.read_served(o.node, before);
+  call(node, std::move(what), [this, before, node](auto, const wire::response& r, bool) {
+    if (!std::holds_alternative<failure>(r)) consensus.read_served(node, before);
   });
 }
 

@@ -47,7 +47,6 @@ class workload {
   };
   struct lock_client {
     std::size_t node;
-    std::uint32_t life;
     std::string name;
     std::uint64_t fence = 0;
     std::uint64_t x = 0;
@@ -69,8 +68,7 @@ class workload {
   void append(const operation&);
   void process(std::size_t node, const std::string& journal, std::uint64_t x);
   void peek(const operation&);
-  void read(const operation&);
-  void list_locks(const operation&);
+  void read(std::size_t node, wire::request);
   void invalidate(const operation&);
 
   world& world_;
