@@ -18,9 +18,10 @@ class node_core;
 /// A message as a listener gets it.
 struct message {
   std::string channel, body;
-  std::string sender;            ///< the node's name
-  std::uint64_t boot_epoch = 0;  ///< of the sender: rises with each of its starts
-  std::uint64_t seq = 0;         ///< of the sender's messages on this channel since that start, from 1; a gap is a loss
+  std::string sender;  ///< the node's name
+  std::uint64_t boot_epoch =
+      0;  ///< of the sender: rises with each of its starts, from 1 again after --rejoin or an emptied disk
+  std::uint64_t seq = 0;  ///< of the sender's messages on this channel since that start, from 1; a gap is a loss
 };
 
 /// Sends to, and hears from, the other nodes. Thread-safe; no function here waits, so all may be called in callbacks.

@@ -178,7 +178,7 @@ instant engine::state::next_wake() const {
   auto t = std::min({members.next_wake(), session.next_wake(), bus.next_wake(), next_chores});
   if (genesis) t = std::min(t, genesis->next_wake());
   if (replica) t = std::min(t, replica->next_wake());
-  if (keeper.leading()) t = std::min({t, keeper.next_wake(), next_lead});
+  if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
   if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty()) t = std::min(t, next_request_tick);
   t = std::min(t, std::max(locks.next_wake(), next_request_tick));
   if (end) t = std::min(t, ctx.now.steady + 50ms);

@@ -61,7 +61,8 @@ session::wants session::tick(bool member, bool stopping) {
     // Until the first ack, and when one is missing, ask more often than each third.
     if (left() < ttl() / 2) next_renewal_ = now + std::min<duration>(ttl() / 10, retry);
   }
-  if (!epoch_ && member && !stopping && now >= next_open_) {
+  may_open_ = member && !stopping;
+  if (!epoch_ && may_open_ && now >= next_open_) {
     if (!nonce_) nonce_ = ctx_.random.next() | 1;
     next_open_ = now + retry;
     w.open = machine::open_session{ctx_.self, ctx_.boot, nonce_, ctx_.opt->session_ttl, true};
@@ -80,8 +81,8 @@ instant session::next_wake() const {
     t = std::min(t, next_renewal_);
     t = std::min(t, until_steady_ != instant::min() ? until_steady_ : opened_at_ + ttl());
     if (until_steady_ != instant::min()) t = std::min(t, ctx_.now.steady + (until_boot_ - ctx_.now.boot));
-  } else {
-    t = std::min(t, next_open_ == instant::min() ? ctx_.now.steady + retry : next_open_);
+  } else if (may_open_) {
+    t = std::min(t, next_open_);
   }
   if (!closing_.empty()) t = std::min(t, next_close_);
   return t;

@@ -57,6 +57,7 @@ class session {
   instant opened_at_ = instant::min();
   std::vector<session_epoch> closing_;
   bool lapsed_ = false;
+  bool may_open_ = false;  // at the last tick; what changes it is a turn, and ends with a tick
   session_epoch old_;
 };
 

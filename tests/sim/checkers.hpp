@@ -178,15 +178,21 @@ class message_checker {
   explicit message_checker(world& w) : world_(w), heard_(world::max_nodes) {}
   void heard(std::size_t node, const wire::message_out&);
   void on_start(std::size_t node) { heard_[node].clear(); }
-  /// The next sender of that name is somebody else.
+  /// The next sender of that name is somebody else, who counts from 1 again, boots too: once, after what is on its way.
   void forget(const std::string& sender) {
-    for (auto& of_node : heard_) std::erase_if(of_node, [&](const auto& x) { return std::get<0>(x.first) == sender; });
+    for (auto& of_node : heard_)
+      for (auto& [key, h] : of_node)
+        if (std::get<0>(key) == sender) ++h.others;
   }
   std::uint64_t count() const { return count_; }
 
  private:
   world& world_;
-  std::vector<std::map<std::tuple<std::string, std::uint64_t, std::string>, std::uint64_t>> heard_;
+  struct series {
+    std::uint64_t last = 0;
+    int others = 0;  // senders of that name that may begin anew
+  };
+  std::vector<std::map<std::tuple<std::string, std::uint64_t, std::string>, series>> heard_;
   std::uint64_t count_ = 0;
 };
 

@@ -292,7 +292,14 @@ void world::arm(std::size_t i) {
     auto& x = *nodes_[i];
     if (x.life != life || !x.engine || x.armed != when) return;
     x.armed = virtual_time::max();
-    if (!x.paused) step(i, engine::wake{});
+    if (x.paused) return;
+    // A part that asks to be woken for something it then doesn't do would keep a core busy.
+    if (now_ - x.wakes_since > 1ms) {
+      x.wakes_since = now_;
+      x.wakes = 0;
+    }
+    if (++x.wakes == 100) watch.violation(x.name + " spins: it was woken 100 times within 1 ms");
+    step(i, engine::wake{});
   });
 }
 

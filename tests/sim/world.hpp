@@ -182,6 +182,8 @@ struct world::simulated_node {
   std::uint32_t paused = 0;        // how many faults stop it
   std::deque<engine::event> held;  // while paused
   virtual_time armed = virtual_time::max();
+  int wakes = 0;  // within the ms from wakes_since
+  virtual_time wakes_since{};
   // clocks: what they show at virtual time 0, and how fast they go
   double rate = 1;
   std::int64_t steady_base = 0, boot_base = 0, wall_base = 0;
