@@ -21,8 +21,7 @@ constexpr std::string_view digest_prefix = "cache/";
 std::vector<node_id> bus::live() const {
   std::vector<node_id> r;
   for (const auto& m : members_.members())
-    if (m.info.id != ctx_.self && (m.state == swim::member_state::alive || m.state == swim::member_state::suspect))
-      r.push_back(m.info.id);
+    if (m.info.id != ctx_.self && is_living(m.state)) r.push_back(m.info.id);
   return r;
 }
 
@@ -175,7 +174,10 @@ void bus::on_member(const swim::event& e) {
   const auto who = e.who.info.id;
   if (who == ctx_.self) return;
   const auto boot = e.who.inc.epoch;
-  auto& known = lives_.try_emplace(who, life{boot}).first->second;
+  const auto [it, first] = lives_.try_emplace(who, life{boot});
+  auto& known = it->second;
+  // One that had lives before we met it, or is gone already, may have invalidated what was loaded here meanwhile.
+  if (first && (boot.value > 1 || is_gone(e.who.state))) on_restarted(who, boot);
   if (known.boot < boot) {
     if (!known.stopped) on_restarted(who, boot);
     known = {boot};
@@ -184,9 +186,9 @@ void bus::on_member(const swim::event& e) {
   if (e.kind != swim::event_kind::unreachable && e.kind != swim::event_kind::left) return;
   for (auto& [key, p] : progress_)
     if (key.first == who && p.behind_since != never) give_up(who, key.second, p);
-  for (auto it = waits_.begin(); it != waits_.end();) {
-    it->second.missing.erase(who);
-    check_wait(it);
+  for (auto w = waits_.begin(); w != waits_.end();) {
+    w->second.missing.erase(who);
+    check_wait(w);
   }
   if (e.kind == swim::event_kind::left) lives_.erase(who);
 }

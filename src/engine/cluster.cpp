@@ -16,14 +16,19 @@ constexpr duration forgotten_after = 3s;  // without a word of a leader
 }  // namespace
 
 swim::hello engine::state::own_hello() const {
-  if (genesis) return genesis->own_hello();
   swim::hello h;
-  h.cluster = opt.cluster;
-  h.name = opt.name;
-  h.version = opt.version;
-  h.id = ctx.self;
-  h.epoch = ctx.boot;
-  h.advertise = opt.advertise;
+  if (genesis) {
+    h = genesis->own_hello();
+  } else {
+    h.cluster = opt.cluster;
+    h.name = opt.name;
+    h.version = opt.version;
+    h.id = ctx.self;
+    h.epoch = ctx.boot;
+    h.advertise = opt.advertise;
+  }
+  h.start = ctx.start;
+  h.log_end = ctx.recovered_end;
   return h;
 }
 
@@ -69,6 +74,7 @@ void engine::state::on_frame(const frame_in& f) {
     ctx.stats.add("frame.other_cluster");
     if (!std::holds_alternative<swim::hello>(e->body)) return links.hang_up(f.id);
   }
+  if (links.muted(f.id)) return;
   if (const auto* h = std::get_if<swim::hello>(&e->body)) return on_hello(f.id, *h);
   const auto from = links.owner(f.id);
   if (!from) {
@@ -90,6 +96,13 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
     return links.hang_up(id);
   }
   const bool again = links.owner(id).has_value();
+  if (h.id != ctx.self && !again)
+    if (auto refusal = judge(h)) {
+      ctx.stats.add("hello.outdated");
+      ctx.log(log_level::warn, refusal->reason);
+      links.send_on(id, std::move(*refusal));
+      return links.mute(id);
+    }
   links.bind(id, h.id, h.epoch);
   if (h.id == ctx.self) return;
   links.learn(h.id, h.advertise);
@@ -102,6 +115,35 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
                       .protocol_max = h.protocol_max,
                       .tags = {}},
                      {h.epoch, 0}, ctx.now);
+}
+
+// A disk that was copied or put back in time comes with a start that is over, or without what it acknowledged. Its
+// votes and acks must not count (docs/consensus.md 1.6).
+std::optional<wire::join_answer> engine::state::judge(const swim::hello& h) {
+  const auto outdated = [&](std::string_view what) {
+    return wire::join_answer{wire::join_verdict::outdated,
+                             fmt::format("{} ({}) at {} runs on an older copy of its data directory: {}", h.name,
+                                         h.id.short_str(), h.advertise.str(), what)};
+  };
+  if (opt.bug == planted_bug::trusted_copy) return std::nullopt;
+  const auto* seen = members.find(h.id);
+  if (seen && is_living(seen->state) && seen->info.at != h.advertise)
+    return wire::join_answer{
+        wire::join_verdict::later,
+        fmt::format(
+            "node {} is alive at {}: a second one at {} waits until that is gone; is its data directory a copy?",
+            h.id.short_str(), seen->info.at.str(), h.advertise.str())};
+  const auto [older, first] = links.judge(h.id, h.epoch, h.start);
+  if (older || (seen && seen->inc.epoch > h.epoch)) return outdated("a later start of it is known");
+  if (!replica) return std::nullopt;
+  for (const auto& [epoch, s] : replica->machine().sessions())
+    if (s.node == h.id && s.boot > h.epoch) return outdated("a later start of it had a session");
+  // Said at the first hello of a start only: from then on it acknowledges more than it began with.
+  if (first && replica->leading())
+    for (const auto& p : replica->core().progress())
+      if (p.id == h.id && h.log_end < std::min(p.match, replica->core().commit()))
+        return outdated(fmt::format("its log ends at {}, it had acknowledged {}", h.log_end, p.match));
+  return std::nullopt;
 }
 
 void engine::state::on_peer(node_id from, wire::peer_message what) {
@@ -257,7 +299,7 @@ bool engine::state::is_member() const {
 void engine::state::seek_membership() {
   if (!replica || (end && !end->leaving)) return;
   const auto* m = replica->machine().member(ctx.self);
-  if (m && m->removed && !end) return on_removed();
+  if (m && m->removed && !end) return on_ended(end_of_identity::removed);
   const bool forgotten =
       (end && end->removed && replica->leader() != ctx.self) ||
       (!replica->leading() && ctx.now.steady - replica->core().last_leader_contact() > forgotten_after);
@@ -278,8 +320,9 @@ void engine::state::seek_membership() {
 
 void engine::state::on_join_request(node_id from, const wire::join_request& r) {
   if (!replica) return;
-  const auto answer = [&](bool ok, bool retry, std::string reason, bool removed = false) {
-    const wire::join_answer a{ok, retry, std::move(reason), removed};
+  using enum wire::join_verdict;
+  const auto answer = [&](wire::join_verdict verdict, std::string reason) {
+    const wire::join_answer a{verdict, std::move(reason)};
     if (r.id == ctx.self) return on_join_answer(a);
     links.learn(r.id, r.at);
     links.send(r.id, a);
@@ -289,55 +332,65 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
     if (leader && leader != from && leader != ctx.self && links.up(leader))
       links.send(leader, r);
     else
-      answer(false, true, "there is no leader now");
+      answer(later, "there is no leader now");
     return;
   }
   if (const auto* m = replica->machine().member(r.id)) {
     // It is out only when no majority needs it any more.
     const auto& c = replica->core();
     if (m->removed && (!c.conf_committed() || c.conf().contains(r.id)))
-      return answer(false, true, "its vote still counts for a moment");
-    if (m->removed) return answer(false, false, "this node was removed from the cluster", true);
-    if (m->name == r.name && m->at == r.at) return answer(true, false, "");
+      return answer(later, "its vote still counts for a moment");
+    if (m->removed) return answer(removed, "this node was removed from the cluster");
+    if (m->name == r.name && m->at == r.at) return answer(accepted, "");
   }
   for (const auto& [id, m] : replica->machine().members()) {
     if (id == r.id || m.removed || m.name != r.name) continue;
     const auto* seen = members.find(id);
-    const bool here =
-        id == ctx.self ||
-        (seen && (seen->state == swim::member_state::alive || seen->state == swim::member_state::suspect));
+    const bool here = id == ctx.self || (seen && is_living(seen->state));
     if (id == ctx.self || m.at != r.at)
-      return answer(false, false,
-                    fmt::format("the name '{}' is taken by node {} at {}{}: choose another --name", r.name, id,
-                                m.at.str(), here ? "" : ", which is unreachable now"));
+      return answer(refused, fmt::format("the name '{}' is taken by node {} at {}{}: choose another --name", r.name, id,
+                                         m.at.str(), here ? "" : ", which is unreachable now"));
     // The same place with an empty disk: who was there never comes back, but gossip has to see that first, and clients
     // of its last session may still believe in their locks until that has expired.
-    if (here) return answer(false, true, "the node that had this name and address is not yet known to be gone");
+    if (here) return answer(later, "the node that had this name and address is not yet known to be gone");
     for (const auto& [epoch, s] : replica->machine().sessions())
       if (s.node == id)
-        return answer(false, true, "the session of the node that had this name and address has not expired yet");
+        return answer(later, "the session of the node that had this name and address has not expired yet");
     ctx.log(log_level::warn, fmt::format("{} is back at {} with another identity: {} takes the place of {}", r.name,
                                          m.at.str(), r.id.short_str(), id.short_str()));
     propose({machine::remove_member{id, false}, machine::add_member{r.id, r.name, r.at}});
-    return answer(true, false, "");
+    return answer(accepted, "");
   }
   propose({machine::add_member{r.id, r.name, r.at}});
-  answer(true, false, "");
+  answer(accepted, "");
 }
 
-void engine::state::on_removed() {
-  if (end) {
+// This identity is over, by the cluster's word.
+void engine::state::on_ended(end_of_identity why) {
+  if (end && why == end_of_identity::removed) {
     end->removed = end->out = true;
     return;
   }
   if (std::exchange(failed, true)) return;
-  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("removed"))}, true, removal_saved{false});
+  disk.write({mark_ended(why)}, true, end_saved{why});
 }
 
 void engine::state::on_join_answer(const wire::join_answer& a) {
-  if (a.removed) return on_removed();
-  if (a.ok || a.retry || is_member()) return;
-  halt(false, "join refused: " + a.reason);
+  switch (a.verdict) {
+    case wire::join_verdict::accepted:
+      return;
+    case wire::join_verdict::later:
+      if (std::exchange(told_to_wait, a.reason) != a.reason) ctx.log(log_level::info, "joining waits: " + a.reason);
+      return;
+    case wire::join_verdict::refused:
+      if (!is_member()) halt(false, "join refused: " + a.reason);
+      return;
+    case wire::join_verdict::removed:
+      return on_ended(end_of_identity::removed);
+    case wire::join_verdict::outdated:
+      ctx.log(log_level::error, a.reason);
+      return on_ended(end_of_identity::outdated);
+  }
 }
 
 }  // namespace coterie::engine

@@ -17,7 +17,9 @@ struct context {
   const options* opt = nullptr;
   node_id self;
   boot_epoch boot;
-  cluster_id cluster;  ///< zero until formed
+  std::uint64_t start = 0;  ///< drawn anew: tells two starts of one boot apart
+  log_index recovered_end;  ///< where the log ended at this start
+  cluster_id cluster;       ///< zero until formed
   times now;
   std::vector<action>* out = nullptr;
   rng random;

@@ -30,11 +30,11 @@ struct chunk_saved {
   std::uint64_t transfer = 0, number = 0;
 };
 struct snapshot_installed {};
-struct removal_saved {
-  bool asked = false;
-};  ///< the node left or was removed, and will know it
+struct end_saved {
+  end_of_identity why = end_of_identity::left;
+};  ///< this identity is over, and the next start will know it
 using write_waiter =
-    std::variant<nobody, raft_persist, genesis_persist, cursor_saved, chunk_saved, snapshot_installed, removal_saved>;
+    std::variant<nobody, raft_persist, genesis_persist, cursor_saved, chunk_saved, snapshot_installed, end_saved>;
 
 class disk_queue {
  public:

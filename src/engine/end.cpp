@@ -75,7 +75,7 @@ void engine::state::tend_end() {
   if (!e.leaving) return halt(true, "stopped");
   members.say_left(ctx.now);
   settle_members();
-  disk.write({disk::put(disk::space::meta, to_bytes("removed"), to_bytes("left"))}, true, removal_saved{true});
+  disk.write({mark_ended(end_of_identity::left)}, true, end_saved{end_of_identity::left});
 }
 
 void engine::state::give_up_leaving() {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "base/overloaded.hpp"
 #include "engine/state.hpp"
 #include "wire/codec.hpp"
@@ -32,11 +34,30 @@ context make_context(const options& o, const recovered_state& r, const times& no
   c.cluster = r.acceptor.id;
   c.now = now;
   c.random = rng(seed);
+  c.start = c.random.next();
+  c.recovered_end = r.log.entries.empty() ? r.log.snapshot.index : r.log.entries.back().index;
   return c;
 }
 
 swim::member_info self_info(const options& o, node_id id) {
   return {.id = id, .name = o.name, .at = o.advertise, .version = o.version, .tags = o.tags};
+}
+
+std::string farewell(end_of_identity e) {
+  const auto what = [&] {
+    switch (e) {
+      case end_of_identity::left:
+        return "this node has left its cluster";
+      case end_of_identity::removed:
+        return "this node was removed from its cluster";
+      case end_of_identity::outdated:
+        break;
+    }
+    return "this data directory is an older copy of what this node had (a restored backup or a cloned disk) and does "
+           "not "
+           "know what it promised since";
+  };
+  return fmt::format("{}: run it with --rejoin to come back with a new identity", what());
 }
 
 std::size_t statement_size(const swim::statement& s) { return wire::encoded_size(s); }
@@ -70,8 +91,12 @@ void engine::state::halt(bool ok, std::string reason) {
 
 void engine::state::step(const event& e) {
   if (halted_) return;
-  if (initial.removed)
-    return halt(false, "this node has left or was removed: run it with --rejoin to come back with a new identity");
+  if (failed) {
+    // Nothing is promised any more; only that this is durable is waited for.
+    if (const auto* w = std::get_if<written>(&e)) on_written(w->sequence);
+    return;
+  }
+  if (initial.ended) return halt(false, farewell(*initial.ended));
   std::visit(overloaded{
                  [&](const datagram_in& x) { on_datagram(x); },
                  [&](const stream_up& x) { on_stream_up(x); },
@@ -97,7 +122,7 @@ void engine::state::step(const event& e) {
                  [&](const cancel_call& x) { on_cancel(x.id); },
              },
              e);
-  if (!halted_) settle();
+  if (!halted_ && !failed) settle();
 }
 
 void engine::state::on_read(const read_done& r) {
@@ -115,11 +140,9 @@ void engine::state::on_written(std::uint64_t sequence) {
                    [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
                    [&](const chunk_saved& x) { replica->on_chunk_saved(x); },
                    [&](const snapshot_installed&) { replica->on_installed(); },
-                   [&](const removal_saved& x) {
-                     halt(x.asked, x.asked
-                                       ? "left"
-                                       : "this node was removed from the cluster: run it with --rejoin to come back "
-                                         "with a new identity");
+                   [&](const end_saved& x) {
+                     if (x.why == end_of_identity::left) return halt(true, "left");
+                     halt(false, farewell(x.why));
                    },
                },
                w);
@@ -174,7 +197,7 @@ void engine::state::chores() {
 }
 
 instant engine::state::next_wake() const {
-  if (halted_) return never;
+  if (halted_ || failed) return never;
   auto t = std::min({members.next_wake(), session.next_wake(), bus.next_wake(), next_chores});
   if (genesis) t = std::min(t, genesis->next_wake());
   if (replica) t = std::min(t, replica->next_wake());

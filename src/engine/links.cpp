@@ -6,6 +6,7 @@ namespace coterie::engine {
 
 namespace {
 constexpr std::size_t max_dial_states = 8'192;
+constexpr std::size_t max_starts = 65'536;
 constexpr duration hello_timeout = 5s;
 constexpr duration max_backoff = 1s;
 // Streams dialled by the engine and accepted by the driver never share a number.
@@ -21,7 +22,8 @@ void links::dial(const address& to, duration again) {
   state.last = ctx_.now.steady;
   if (dials_.size() > max_dial_states) dials_.erase(dials_.begin());
   const stream_id id(dialled_bit | ++next_);
-  streams_[id] = {.dialled = true, .open = false, .to = to, .who = {}, .boot = {}, .since = ctx_.now.steady};
+  streams_[id] = {
+      .dialled = true, .open = false, .muted = false, .to = to, .who = {}, .boot = {}, .since = ctx_.now.steady};
   ctx_.emit(coterie::engine::dial{id, to});
 }
 
@@ -111,6 +113,32 @@ void links::bind(stream_id id, node_id who, boot_epoch boot) {
   for (const auto other : by_node_[who])
     if (other != id && streams_[other].boot < boot) stale.push_back(other);
   for (const auto s : stale) hang_up(s);
+}
+
+links::judgement links::judge(node_id who, boot_epoch boot, std::uint64_t number) {
+  const auto it = starts_.find(who);
+  if (it == starts_.end()) {
+    if (starts_.size() >= max_starts) starts_.erase(starts_.begin());
+    starts_[who] = {boot, number};
+    return {false, true};
+  }
+  auto& known = it->second;
+  if (boot < known.boot || (boot == known.boot && number != known.number)) return {true, false};
+  const bool first = boot > known.boot;
+  known = {boot, number};
+  return {false, first};
+}
+
+void links::mute(stream_id id) {
+  const auto it = streams_.find(id);
+  if (it == streams_.end()) return;
+  it->second.muted = true;
+  it->second.since = ctx_.now.steady - hello_timeout + 500ms;
+}
+
+bool links::muted(stream_id id) const {
+  const auto it = streams_.find(id);
+  return it != streams_.end() && it->second.muted;
 }
 
 std::optional<node_id> links::owner(stream_id id) const {

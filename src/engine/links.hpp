@@ -41,8 +41,17 @@ class links {
     bool last = false;  ///< no other stream to that node remains
   };
   ended on_down(const stream_down&);
+  /// Whether this is an older start of that node than the newest that was heard of, or another start of the same boot:
+  /// its disk is a copy. Otherwise it is the newest from now on; `first` when it was not known before.
+  struct judgement {
+    bool outdated = false, first = false;
+  };
+  judgement judge(node_id, boot_epoch, std::uint64_t start);
   /// A hello came: from now on the stream belongs to that node.
   void bind(stream_id, node_id, boot_epoch);
+  /// Nothing of that stream is heard any more; it is closed when what was sent on it has had time to arrive.
+  void mute(stream_id);
+  bool muted(stream_id) const;
   bool known(stream_id id) const { return streams_.contains(id); }
   std::optional<node_id> owner(stream_id) const;  ///< nullopt before its hello
   std::optional<address> dialled(stream_id) const;
@@ -56,11 +65,15 @@ class links {
 
  private:
   struct stream {
-    bool dialled = false, open = false;
+    bool dialled = false, open = false, muted = false;
     address to;
     std::optional<node_id> who;
     boot_epoch boot;
     instant since;
+  };
+  struct start {
+    boot_epoch boot;
+    std::uint64_t number = 0;
   };
   struct dial_state {
     instant last = instant::min();
@@ -70,6 +83,7 @@ class links {
   std::map<stream_id, stream> streams_;
   std::map<node_id, std::set<stream_id>> by_node_;
   std::map<node_id, address> book_;
+  std::map<node_id, start> starts_;
   std::map<address, dial_state> dials_;
   std::uint64_t next_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "engine/recovery.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
@@ -23,7 +24,9 @@ auto broken(std::string what) {
                   ": move it away and start with an empty one; the node joins again and gets the state from its peers");
 }
 
-// meta keys: identity, boot_epoch, removed, acceptor, hard_state, log_base, applied.
+constexpr std::array<std::string_view, 3> end_names = {"left", "removed", "outdated"};
+
+// meta keys: identity, boot_epoch, ended, acceptor, hard_state, log_base, applied.
 result<void> load_log(const disk::image& image, recovered_state& r) {
   if (const auto* v = find(image.meta, "hard_state")) {
     auto h = wire::decode_hard_state(*v);
@@ -83,6 +86,10 @@ result<void> load_state(const disk::image& image, recovered_state& r) {
 bytes state_memory_begin() { return machine::memory_begin(); }
 bytes state_memory_end() { return machine::memory_end(); }
 
+disk::op mark_ended(end_of_identity why) {
+  return disk::put(disk::space::meta, to_bytes("ended"), to_bytes(end_names[static_cast<std::size_t>(why)]));
+}
+
 bytes log_key(log_index i) { return big_endian(i.value); }
 bytes cursor_key(std::string_view journal) { return to_bytes("cursor/" + std::string(journal)); }
 bytes cursor_value(cursor c) {
@@ -113,11 +120,15 @@ result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std:
   prepared p;
   auto& r = p.state;
   const auto* identity = find(image.meta, "identity");
-  r.removed = find(image.meta, "removed") != nullptr;
-  if (r.removed && rejoin) {
+  if (const auto* v = find(image.meta, "ended")) {
+    const auto name = std::find(end_names.begin(), end_names.end(), as_text(*v));
+    if (name == end_names.end()) return broken("the end of the identity does not decode");
+    r.ended = static_cast<end_of_identity>(name - end_names.begin());
+  }
+  if (r.ended && rejoin) {
     p.first_write = disk::erase_everything();
     identity = nullptr;
-    r.removed = false;
+    r.ended.reset();
   } else if (identity) {
     const auto id = node_id::parse(as_text(*identity));
     const auto* epoch = find(image.meta, "boot_epoch");

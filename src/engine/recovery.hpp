@@ -29,10 +29,18 @@ bytes log_key(log_index);
 bytes cursor_key(std::string_view journal);
 bytes cursor_value(cursor);
 
+/// Why nothing can be done with an identity any more but --rejoin, which takes a new one.
+enum class end_of_identity : std::uint8_t {
+  left,
+  removed,
+  outdated,  ///< an older copy of the disk: what it promised and acknowledged since is not on it
+};
+disk::op mark_ended(end_of_identity);
+
 struct recovered_state {
   node_id self;
-  boot_epoch boot;       ///< of this start, already durable
-  bool removed = false;  ///< it left or was removed: only --rejoin goes on, with a new identity
+  boot_epoch boot;  ///< of this start, already durable
+  std::optional<end_of_identity> ended;
   swim::acceptor_state acceptor;
   raft::recovered log;
   hash128_value log_chain;   ///< running hash at the end of the log

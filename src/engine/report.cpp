@@ -56,8 +56,7 @@ wire::status_info engine::state::status() const {
     s.quorum_size = static_cast<std::uint32_t>(c.conf().voters.size());
     for (const auto v : c.conf().voters) {
       const auto* m = members.find(v);
-      s.quorum_alive +=
-          v == ctx.self || (m && (m->state == swim::member_state::alive || m->state == swim::member_state::suspect));
+      s.quorum_alive += v == ctx.self || (m && is_living(m->state));
     }
     s.ready = session.valid() && s.quorum && c.applied() >= c.commit();
     if (!s.quorum)

@@ -50,8 +50,9 @@ struct engine::state {
   void on_peer(node_id from, wire::peer_message);
   void on_join_request(node_id from, const wire::join_request&);
   void on_join_answer(const wire::join_answer&);
-  void on_removed();
+  void on_ended(end_of_identity);
   swim::hello own_hello() const;
+  std::optional<wire::join_answer> judge(const swim::hello&);
   void greet_all();
   void form();
   bool settle_genesis();
@@ -158,7 +159,7 @@ struct engine::state {
   bool was_leading = false, failed = false, halted_ = false, low_disk = false, greeted = false, ready_once = false;
   instant next_chores = instant::min(), next_join = instant::min(), next_request_tick = instant::min(),
           next_lead = instant::min();
-  std::string shown_state;
+  std::string shown_state, told_to_wait;
   node_id shown_leader;
 };
 

@@ -85,6 +85,8 @@ struct hello {
   address advertise;
   cluster_id cluster_known;              ///< zero = none
   std::optional<genesis_record> record;  ///< R when known; set exactly when cluster_known is
+  std::uint64_t start = 0;               ///< drawn at each start: tells two starts of one boot apart (a copied disk)
+  log_index log_end;                     ///< where the log ended at that start
 };
 struct genesis_prepare {
   ballot b;

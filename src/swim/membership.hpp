@@ -206,6 +206,7 @@ class membership {
   bool hear(const statement&, const heard&, const times&);
   bool hear_of_self(const statement&);
   void hear_of_unknown(const statement&, const heard&, const times&);
+  void warn_of_copy(record&, const statement&);
   void hear_same_incarnation(record&, const statement&, const heard&, const times&);
   void hear_user(const user_datum&, bool quiet);
   void take_verdict(record&, statement, const heard&, const times&);

@@ -18,7 +18,6 @@ constexpr duration rival_memory = 30s;
 constexpr double verifiers = 8;  // members that probe a suspect at once, on average (Lifeguard's confirmations)
 
 bool is_accusation(member_state s) { return s == member_state::suspect || s == member_state::unreachable; }
-bool is_gone(member_state s) { return s == member_state::unreachable || s == member_state::left; }
 
 double seconds(duration d) { return std::chrono::duration<double>(d).count(); }
 
@@ -53,6 +52,9 @@ bool membership::hear(const statement& said, const heard& h, const times& now) {
     if (options_.bug == planted_bug::missing_incarnation_check) turn(*r, s, now, "an old statement", h.quiet);
   } else if (s.inc == r->m.inc) {
     hear_same_incarnation(*r, s, h, now);
+  } else if (s.info.id == h.from && s.info.at != r->m.info.at && is_living(r->m.state)) {
+    // A copy of a disk comes with a later start than the one that is alive. What others believe already is believed.
+    warn_of_copy(*r, s);
   } else if (s.inc.epoch.value - r->m.inc.epoch.value > absurd_jump ||
              (s.inc.epoch == r->m.inc.epoch && s.inc.counter - r->m.inc.counter > absurd_jump)) {
     counters_.add("absurd_incarnations");
@@ -135,15 +137,18 @@ void membership::hear_of_unknown(const statement& s, const heard& h, const times
   turn(r, s, now, fmt::format("told by {}", teller), h.quiet);
 }
 
+void membership::warn_of_copy(record& r, const statement& s) {
+  counters_.add("same_id_elsewhere");
+  if (!std::exchange(r.clone_warned, true))
+    say(log_level::warn,
+        fmt::format("{} ({}) is alive at {} and told at {} too: the second is ignored; is one a copy of "
+                    "the other's disk?",
+                    r.m.info.name, s.info.id, r.m.info.at.str(), s.info.at.str()));
+}
+
 void membership::hear_same_incarnation(record& r, const statement& s, const heard& h, const times& now) {
   if (s.info.at != r.m.info.at) {
-    counters_.add("same_id_elsewhere");
-    if (!std::exchange(r.clone_warned, true)) {
-      say(log_level::warn,
-          fmt::format("{} ({}) is told at {} and at {} in one incarnation: the second is ignored; is one a "
-                      "copy of the other's disk?",
-                      r.m.info.name, s.info.id, r.m.info.at.str(), s.info.at.str()));
-    }
+    warn_of_copy(r, s);
     return;
   }
   if (s.state < r.m.state) {

@@ -15,8 +15,6 @@ std::uint64_t hash_of(const std::array<std::uint64_t, N>& numbers) {
   return hash64(byte_view(raw));
 }
 
-bool is_living(member_state s) { return s == member_state::alive || s == member_state::suspect; }
-
 }  // namespace
 
 record* roster::find(node_id id) {

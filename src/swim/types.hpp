@@ -21,6 +21,8 @@ namespace coterie::swim {
 /// 1). stopping and left are said only by the node itself; a stopping node becomes unreachable once it has stopped.
 enum class member_state : std::uint8_t { alive, suspect, stopping, unreachable, left };
 const char* to_string(member_state);
+constexpr bool is_living(member_state s) { return s == member_state::alive || s == member_state::suspect; }
+constexpr bool is_gone(member_state s) { return s == member_state::unreachable || s == member_state::left; }
 
 using tag_map = std::map<std::string, std::string>;
 

@@ -130,6 +130,8 @@ void put(Hello::Builder b, const swim::hello& v) {
   put_address(b.initAdvertise(), v.advertise);
   put_id(b.initClusterKnown(), v.cluster_known);
   if (v.record) put(b.initRecord(), *v.record);
+  b.setStart(v.start);
+  b.setLogEnd(v.log_end.value);
 }
 
 swim::hello get(Hello::Reader r) {
@@ -146,6 +148,8 @@ swim::hello get(Hello::Reader r) {
   v.advertise = get_address(r.getAdvertise());
   v.cluster_known = get_id<cluster_id>(r.getClusterKnown());
   if (r.hasRecord()) v.record = get(r.getRecord());
+  v.start = r.getStart();
+  v.log_end = log_index(r.getLogEnd());
   return v;
 }
 

@@ -66,10 +66,8 @@ struct put_peer {
   }
   void operator()(const join_answer& v) {
     auto m = b.initJoinAnswer();
-    m.setOk(v.ok);
-    m.setRetry(v.retry);
+    m.setVerdict(static_cast<std::uint8_t>(v.verdict));
     m.setReason(text(v.reason));
-    m.setRemoved(v.removed);
   }
   void operator()(const forward& v) {
     auto commands = b.initForward().initCommands(count(v.commands));
@@ -192,7 +190,7 @@ peer_message get_message(Peer::Reader r) {
     }
     case Peer::JOIN_ANSWER: {
       const auto m = r.getJoinAnswer();
-      return join_answer{m.getOk(), m.getRetry(), get_text(m.getReason()), m.getRemoved()};
+      return join_answer{get_enum(m.getVerdict(), join_verdict::outdated), get_text(m.getReason())};
     }
     case Peer::FORWARD:
       return forward{get_list(r.getForward().getCommands(), get_shared)};

@@ -25,10 +25,16 @@ struct join_request {
 };
 /// ok = false with a reason that ends the node (name taken); `retry` = not now (no leader); `removed`: the cluster has
 /// taken it out, whatever its own copy of the registry says.
+enum class join_verdict : std::uint8_t {
+  accepted,
+  later,     ///< ask again
+  refused,   ///< the reason says what to change
+  removed,   ///< from the cluster: nobody with this identity comes back
+  outdated,  ///< an older copy of a member's disk: nobody may count on it
+};
 struct join_answer {
-  bool ok = false, retry = false;
+  join_verdict verdict = join_verdict::later;
   std::string reason;
-  bool removed = false;
 };
 
 /// Commands for the leader; each is an encoded machine::command.

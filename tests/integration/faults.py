@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from nodes import COTERIE, check, cluster, eventually, finish
+from nodes import COTERIE, check, cluster, eventually, finish, free_ports
 
 SCALE = int(os.environ.get("COTERIE_SCALE", "1"))
 TTL = 5.0
@@ -131,6 +131,42 @@ def lost_writes(c):
     c.start("b")
     check("a node whose disk was emptied comes back", c.wait(3) == [0, 0, 0], c.run("b", "status"))
     check("and votes again", eventually(lambda: len(voters()) == 3, 20), c.run("c", "members"))
+
+
+def copied_homes(c):
+    """A restored backup of a whole home is noticed by the peers; a copy that runs beside its original stays outside."""
+    c.wait(3)
+    for name in "bc":
+        c.stop(name)
+        shutil.copytree(c.folder / name, c.folder / f"copy-{name}")
+        c.start(name)
+        c.wait(3)
+    for i in range(5):
+        c.run("a", "journal", "append", "orders", "t", f"after the copies {i}")
+    count = c.json("a", "journal", "count", "orders")["retained"]
+    eventually(lambda: c.json("b", "journal", "count", "orders")["retained"] == count)
+    run = lambda name, port, home: [COTERIE, "run", "--name", name, "--bind", f"127.0.0.1:{port}", "--seeds", c.seeds, "--data", str(home)]
+
+    c.kill("b")
+    shutil.rmtree(c.folder / "b")
+    shutil.copytree(c.folder / "copy-b", c.folder / "b")
+    for attempt in ("a restored backup is refused", "and for good"):
+        done = subprocess.run(run("b", c.ports["b"], c.folder / "b"), capture_output=True, text=True, timeout=60)
+        said = done.returncode == 1 and "older copy" in done.stderr and "--rejoin" in done.stderr
+        check(attempt, said, (done.returncode, done.stderr[-400:]))
+    c.start("b", "--rejoin")
+    check("with --rejoin it comes back", c.wait(3) == [0, 0, 0], c.run("b", "status"))
+    check("and has all entries", eventually(lambda: c.json("b", "journal", "count", "orders")["retained"] == count, 20))
+
+    log = c.folder / "clone.log"
+    with open(log, "wb") as out:
+        clone = subprocess.Popen(run("c", free_ports(1)[0], c.folder / "copy-c"), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    told = lambda: "is alive at" in log.read_text() or "older copy" in log.read_text()
+    check("a clone is told of its original", eventually(told, 20), log.read_text()[-400:])
+    where = {m["name"]: m["address"] for m in c.json("a", "members") if m["state"] == "alive"}
+    check("which goes on undisturbed", where.get("c") == f"127.0.0.1:{c.ports['c']}" and c.run("c", "lock", "exec", "deploy", "--", "true")[0] == 0, where)
+    clone.terminate()
+    clone.wait(30)
 
 
 def forming(c):
@@ -362,7 +398,7 @@ def main():
                 part(folder)
         c = cluster(folder, config=config)
         try:
-            for part in (forming, exclusion, dead_holder, jobs, journals, restarts, minority, lost_writes, bad_input):
+            for part in (forming, exclusion, dead_holder, jobs, journals, restarts, minority, lost_writes, copied_homes, bad_input):
                 if chosen(part):
                     part(c)
         finally:

@@ -59,6 +59,11 @@ class scenario {
     if (world_.up(i)) return;
     if (world_.left(i)) work_.forget(i);
     world_.start(i);
+    // What the message says: an empty directory, and the peers have the rest.
+    if (world_.damaged(i)) {
+      world_.wipe(i);
+      work_.forget(i);
+    }
     if (!world_.up(i)) come_back(i, restart_after);
   }
   void come_back(std::size_t i, duration later) {
@@ -185,6 +190,15 @@ class scenario {
           work_.forget(n);
         }
         return;
+      case fault_kind::bit_rot:
+        crash(n, crash_point::now, true, f.lasts);
+        if (!world_.up(n)) world_.damage(n);
+        return;
+      case fault_kind::old_disk:
+      case fault_kind::clone:
+        copies_.push_back({f.what, n, f.other, world_.disk(n)});
+        copies_.back().disk.kill();
+        return;
       case fault_kind::step_wall:
         return world_.step_wall(n, std::chrono::milliseconds(static_cast<std::int64_t>(f.x) - 4'000'000));
       case fault_kind::freeze:
@@ -211,14 +225,79 @@ class scenario {
     const auto healthy = world_.now();
     if (!world_.run_while_not([this] { return over() || world_.leader(); }, leader_patience))
       return world_.watch.violation("no leader after the heal");
+    settle("after the heal");
+    out_.healing = world_.now() - healthy;
+    for (auto& c : copies_)
+      if (!over() && out_.violations.empty()) misplace(c);
+  }
+
+  void settle(std::string_view when) {
+    const auto begun = world_.now();
     std::string why;
     do {
       work_.drain();
       world_.run_until(world_.now() + 200ms);
       why = unsettled();
-    } while (!why.empty() && world_.now() < healthy + patience && !over());
-    out_.healing = world_.now() - healthy;
-    if (!why.empty()) world_.watch.violation("not live after the heal: " + why);
+    } while (!why.empty() && world_.now() < begun + patience && !over());
+    if (!why.empty()) world_.watch.violation(fmt::format("not live {}: {}", when, why));
+  }
+
+  // An operator puts the copy of a disk where it does not belong: in place of the same node's newer one, or, when that
+  // runs, of another's.
+  struct copied {
+    fault_kind what;
+    std::size_t of, other;
+    test::memory_disk disk;
+  };
+  void misplace(copied& c) {
+    const bool clone = c.what == fault_kind::clone;
+    const auto place = clone ? c.other : c.of;
+    const auto identity = [](const test::memory_disk& d) { return d.durable(disk::space::meta, to_bytes("identity")); };
+    const auto boots = [](const test::memory_disk& d) { return d.durable(disk::space::meta, to_bytes("boot_epoch")); };
+    const auto is = [](const auto& x, const auto& y) { return x && y && std::ranges::equal(x->view(), y->view()); };
+    if (place == c.of ? clone : !is(identity(c.disk), identity(world_.disk(c.of)))) return;
+    if (!identity(c.disk) || c.disk.durable(disk::space::meta, to_bytes("ended"))) return;
+    const auto leader = world_.leader();
+    // One that acknowledged nothing since, and was not started since, is as good as the newer one. What a leader held
+    // by itself nobody else remembers: only a later start of it is noticed.
+    const bool behind =
+        world_.disk(c.of).size(disk::space::log) > 0 && leader && *leader != place && acked_more(c, *leader);
+    const bool noticed = clone || behind || !is(boots(c.disk), boots(world_.disk(c.of))) ||
+                         !is(identity(c.disk), identity(world_.disk(c.of)));
+    if (!noticed) return;
+    const auto undisturbed = world_.life(c.of);
+    back_[place] = patience;
+    world_.kill(place, false);
+    work_.forget(place);
+    world_.disk(place) = c.disk;
+    world_.trace(place, clone ? "gets a copy of another's disk" : "gets an older copy of its disk");
+    world_.start(place);
+    const auto begun = world_.now();
+    if (clone) {
+      world_.run_until(begun + 10s);
+      if (world_.up(place) && world_.node(place).look().session)
+        world_.watch.violation(world_.name(place) + " runs on a clone");
+      if (world_.life(c.of) != undisturbed || !world_.node(c.of).look().session)
+        world_.watch.violation(world_.name(c.of) + " is disturbed by its clone");
+      if (world_.up(place)) world_.kill(place, false);
+      world_.wipe(place);
+      work_.forget(place);
+    } else if (!world_.run_while_not([&] { return world_.left(place) && !world_.up(place); }, 20s)) {
+      world_.watch.violation(world_.name(place) + " goes on with an older copy of its disk");
+    }
+    start(place);
+    settle("after a disk was misplaced");
+  }
+  bool acked_more(const copied& c, std::size_t leader) const {
+    const auto* core = world_.node(leader).look().raft;
+    const auto image = c.disk.load(engine::state_memory_begin(), engine::state_memory_end());
+    const auto recovered = engine::recover(image, 1, 1, false);
+    if (!recovered) return false;
+    const auto& log = recovered->state.log;
+    const auto last = log.entries.empty() ? log.snapshot.index : log.entries.back().index;
+    for (const auto& p : core->progress())
+      if (p.id == recovered->state.self) return last < std::min(p.match, core->commit());
+    return false;
   }
 
   // Why the healed cluster is not where it must be; empty = all is well.
@@ -314,6 +393,7 @@ class scenario {
   world world_;
   workload work_;
   std::vector<std::optional<duration>> back_;  ///< when the next start of a node is due after its end
+  std::vector<copied> copies_;
   bool healed_ = false, clocks_lie_ = false;
   report out_;
 };
@@ -361,13 +441,14 @@ schedule shrink(const schedule& whole, const run_options& options, std::size_t t
   const auto fails = [&](const std::vector<fault>& faults) {
     auto s = whole;
     s.faults = faults;
-    if (tries == 0 || --tries == 0) return false;
+    if (tries == 0) return false;
+    --tries;
     const auto r = run(s, o).violations;
     return !r.empty() && kind_of(r.front()) == kind_of(first.front());
   };
   auto best = whole;
   std::size_t parts = 2;
-  while (best.faults.size() > 0 && tries > 1) {
+  while (!best.faults.empty() && tries > 0) {
     const auto n = best.faults.size();
     parts = std::min(parts, n);
     bool smaller = false;

@@ -27,7 +27,7 @@ world::~world() = default;
 rng world::draw(lane l, std::size_t a, std::size_t b) {
   const auto n = ++drawn_[static_cast<std::size_t>(l)][a][b];
   rng mixed(seed_ ^ (static_cast<std::uint64_t>(l) << 60 | a << 52 | b << 44));
-  return rng(mixed.next() + n * 0x9e3779b97f4a7c15ull);
+  return rng(mixed.next() + n).fork();
 }
 
 // ---- time
@@ -121,7 +121,7 @@ const engine::engine& world::node(std::size_t i) const { return *nodes_[i]->engi
 test::memory_disk& world::disk(std::size_t i) { return nodes_[i]->disk; }
 const std::string& world::name(std::size_t i) const { return nodes_[i]->name; }
 bool world::left(std::size_t i) const {
-  return nodes_[i]->disk.durable(disk::space::meta, to_bytes("removed")).has_value();
+  return nodes_[i]->disk.durable(disk::space::meta, to_bytes("ended")).has_value();
 }
 std::uint32_t world::life(std::size_t i) const { return nodes_[i]->life; }
 
@@ -163,6 +163,10 @@ void world::start(std::size_t i) {
   auto r = draw(lane::life, i, 1);
   const auto image = n.disk.load(engine::state_memory_begin(), engine::state_memory_end());
   auto p = engine::recover(image, r.next(), r.next(), left(i));
+  if (n.rotten) {
+    if (p) watch.violation(n.name + " starts on a damaged disk");
+    return trace(i, "can't start: " + (p ? std::string() : p.error().message));
+  }
   if (!p) return watch.violation(fmt::format("{} can't recover: {}", n.name, p.error().message));
   n.disk.write(p->first_write, true);
   engine::options o;
@@ -228,7 +232,19 @@ void world::wipe(std::size_t i) {
   COTERIE_ASSERT(!up(i));
   trace(i, "loses its disk");
   nodes_[i]->disk = test::memory_disk();
+  nodes_[i]->rotten = false;
 }
+
+// In the log, whose entries carry their own checksums; in everything else the store's blocks do (tests/contract).
+void world::damage(std::size_t i) {
+  COTERIE_ASSERT(!up(i));
+  auto& n = *nodes_[i];
+  auto r = draw(lane::power, i);
+  n.rotten = n.disk.corrupt(r, disk::space::log);
+  trace(i, n.rotten ? "has a bit of its log turned over" : "has no log to damage");
+}
+
+bool world::damaged(std::size_t i) const { return nodes_[i]->rotten; }
 
 void world::pause(std::size_t i) {
   if (!up(i)) return;

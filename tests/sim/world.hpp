@@ -54,7 +54,9 @@ class world {
   void kill(std::size_t, bool power_loss);  ///< the process; with power_loss un-synced disk contents may go too
   /// The process dies the next time that it comes to this point.
   void kill_at(std::size_t, crash_point, bool power_loss);
-  void wipe(std::size_t);   ///< empties the disk of a node that is down
+  void wipe(std::size_t);    ///< empties the disk of a node that is down
+  void damage(std::size_t);  ///< one bit of the disk of a node that is down
+  bool damaged(std::size_t) const;
   void pause(std::size_t);  ///< SIGSTOP; goes on when as many have resumed it
   void resume(std::size_t);
   bool up(std::size_t) const;
@@ -191,7 +193,7 @@ struct world::simulated_node {
   // disk
   test::memory_disk disk;
   std::deque<engine::action> disk_queue;
-  bool disk_busy = false, read_fails = false, disk_full = false;
+  bool disk_busy = false, read_fails = false, disk_full = false, rotten = false;
   virtual_time stalled_until{};
   struct order_to_die {
     crash_point where;

@@ -58,6 +58,8 @@ struct Hello {
     lo @13 :UInt64;
   }
   record @14 :GenesisRecord;  # null = not known
+  start @15 :UInt64;
+  logEnd @16 :UInt64;
 }
 
 struct Genesis {

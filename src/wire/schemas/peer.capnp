@@ -64,69 +64,67 @@ struct Peer {
       boot @18 :UInt64;
     }
     joinAnswer :group {
-      ok @19 :Bool;
-      retry @20 :Bool;
-      reason @21 :Text;
-      removed @57 :Bool;
+      verdict @19 :UInt8;
+      reason @20 :Text;
     }
     forward :group {
-      commands @22 :List(Data);  # each a Command
+      commands @21 :List(Data);  # each a Command
     }
     forwardRefused :group {
-      requests @23 :List(RefusedRequest);
-      code @24 :UInt16;
+      requests @22 :List(RefusedRequest);
+      code @23 :UInt16;
     }
     keepalive :group {
-      epoch @25 :UInt64;
-      id @26 :UInt64;
+      epoch @24 :UInt64;
+      id @25 :UInt64;
     }
     keepaliveAck :group {
-      epoch @27 :UInt64;
-      id @28 :UInt64;
-      ended @29 :Bool;
+      epoch @26 :UInt64;
+      id @27 :UInt64;
+      ended @28 :Bool;
     }
     snapshotChunk :group {
-      transfer @30 :UInt64;
-      number @31 :UInt64;
-      term @32 :UInt64;
-      meta @33 :SnapshotMeta;
+      transfer @29 :UInt64;
+      number @30 :UInt64;
+      term @31 :UInt64;
+      meta @32 :SnapshotMeta;
       chain :group {  # running hash of the log at meta.index
-        hi @34 :UInt64;
-        lo @35 :UInt64;
+        hi @33 :UInt64;
+        lo @34 :UInt64;
       }
-      items @36 :List(Item);
-      last @37 :Bool;
+      items @35 :List(Item);
+      last @36 :Bool;
     }
     snapshotAck :group {
-      transfer @38 :UInt64;
-      number @39 :UInt64;
-      ok @40 :Bool;
-      installed @41 :Bool;
+      transfer @37 :UInt64;
+      number @38 :UInt64;
+      ok @39 :Bool;
+      installed @40 :Bool;
     }
     invalidations :group {
-      boot @42 :UInt64;
-      list @43 :List(Invalidation);
+      boot @41 :UInt64;
+      list @42 :List(Invalidation);
     }
     invalidationAck :group {
-      boot @44 :UInt64;
-      cache @45 :Text;
-      seq @46 :UInt64;
+      boot @43 :UInt64;
+      cache @44 :Text;
+      seq @45 :UInt64;
     }
     invalidationPull :group {
-      cache @47 :Text;
-      boot @48 :UInt64;
-      after @49 :UInt64;
+      cache @46 :Text;
+      boot @47 :UInt64;
+      after @48 :UInt64;
     }
     invalidationGone :group {
-      cache @50 :Text;
-      boot @51 :UInt64;
-      last @52 :UInt64;
+      cache @49 :Text;
+      boot @50 :UInt64;
+      last @51 :UInt64;
     }
     userMessage :group {
-      channel @53 :Text;
-      body @54 :Data;
-      boot @55 :UInt64;
-      seq @56 :UInt64;
+      channel @52 :Text;
+      body @53 :Data;
+      boot @54 :UInt64;
+      seq @55 :UInt64;
     }
   }
 }
