@@ -286,8 +286,8 @@ void message_checker::heard(std::size_t node, const wire::message_out& m) {
   ++count_;
   if (m.sender == world_.name(node))
     world_.watch.violation(fmt::format("{} hears its own message on {}", m.sender, m.channel));
-  auto& [last, others] = heard_[node][{m.sender, m.boot, m.channel}];
-  if (m.seq <= last && others-- <= 0)
+  auto& [last, begun] = heard_[node][{m.sender, m.boot, m.channel}];
+  if (m.seq <= last && ++begun > others_[m.sender])
     world_.watch.violation(
         fmt::format("{} on {}: message {} of {} after {}", m.channel, world_.name(node), m.seq, m.sender, last));
   last = m.seq;

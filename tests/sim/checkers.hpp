@@ -179,20 +179,17 @@ class message_checker {
   void heard(std::size_t node, const wire::message_out&);
   void on_start(std::size_t node) { heard_[node].clear(); }
   /// The next sender of that name is somebody else, who counts from 1 again, boots too: once, after what is on its way.
-  void forget(const std::string& sender) {
-    for (auto& of_node : heard_)
-      for (auto& [key, h] : of_node)
-        if (std::get<0>(key) == sender) ++h.others;
-  }
+  void forget(const std::string& sender) { ++others_[sender]; }
   std::uint64_t count() const { return count_; }
 
  private:
   world& world_;
   struct series {
     std::uint64_t last = 0;
-    int others = 0;  // senders of that name that may begin anew
+    int begun = 0;  // how often a sender of that name began anew
   };
   std::vector<std::map<std::tuple<std::string, std::uint64_t, std::string>, series>> heard_;
+  std::map<std::string, int> others_;
   std::uint64_t count_ = 0;
 };
 
