@@ -109,6 +109,8 @@ class [[gnu::visibility("default")]] node {
 
   /// As last heard from the node's loop; never waits.
   node_state state() const noexcept;
+  /// Why the node is over and what to do, for people; empty while it runs. Never waits.
+  std::string end_reason() const;
   /// Every state from now on, in order, and the present one first.
   [[nodiscard]] subscription on_state(std::function<void(node_state)>, executor = {});
   /// Active, with a majority in contact and the log caught up. Asks the loop; false once it is over. Throws

@@ -38,6 +38,7 @@ void engine::state::on_call(const call& c) {
                  },
                  [&](const wire::follow_events& x) { news.follow(id, x); },
                  [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
+                 [&](const wire::transfer_leadership& x) { begin_handover(id, x.node, deadline); },
                  [&](const wire::stop_node&) { begin_end(id, false, timeout); },
                  [&](const wire::acquire_lock& x) { locks.acquire(id, x, timeout); },
                  [&](const wire::release_lock& x) { locks.release(id, x); },
@@ -81,6 +82,7 @@ void engine::state::on_cancel(call_id id) {
   news.cancel(id);
   if (replica) journals.cancel(id, *replica);
   member_waits.erase(id);
+  handovers.erase(id);
   std::erase_if(barriers, [&](const auto& b) { return b.second.call == id; });
   for (auto it = submitted.begin(); it != submitted.end();) {
     if (it->second.call != id) {

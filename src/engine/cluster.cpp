@@ -1,5 +1,6 @@
 // Streams, formation, joining: from a stranger's hello to a member with a log.
 #include <algorithm>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -166,6 +167,10 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const wire::join_answer& m) { on_join_answer(m); },
                  [&](const wire::forward& m) { on_forward(from, m); },
                  [&](const wire::forward_refused& m) { outbox.on_refused(m); },
+                 [&](const wire::hand_over& m) {
+                   if (formed() && replica->leading())
+                     std::ignore = replica->core().transfer_leadership(m.to, ctx.now.steady);
+                 },
                  [&](const wire::keepalive& m) {
                    keeper.on_keepalive({from, m.epoch, m.id});
                  },
@@ -257,6 +262,10 @@ bool engine::state::settle_members() {
   for (const auto& e : out.events) {
     if (e.kind == swim::event_kind::joined || e.kind == swim::event_kind::updated)
       links.learn(e.who.info.id, e.who.info.at);
+    if (is_living(e.who.state))
+      living_since.try_emplace(e.who.info.id, ctx.now.steady);
+    else
+      living_since.erase(e.who.info.id);
     bus.on_member(e);
     say(e);
   }
@@ -299,7 +308,10 @@ bool engine::state::is_member() const {
 void engine::state::seek_membership() {
   if (!replica || (end && !end->leaving)) return;
   const auto* m = replica->machine().member(ctx.self);
-  if (m && m->removed && !end) return on_ended(end_of_identity::removed);
+  // Its vote may be needed until the configuration is without it: of two nodes, it may be the only one.
+  const auto& c = replica->core();
+  if (m && m->removed && !end && c.conf_committed() && !c.conf().contains(ctx.self))
+    return on_ended(end_of_identity::removed);
   const bool forgotten =
       (end && end->removed && replica->leader() != ctx.self) ||
       (!replica->leading() && ctx.now.steady - replica->core().last_leader_contact() > forgotten_after);

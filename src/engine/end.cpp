@@ -1,13 +1,16 @@
 // The end of a node: stopping, which keeps its place in the cluster, and leaving, which gives it up. Knows the order in
 // which things are put down, not what they are.
 #include <algorithm>
+#include <tuple>
+
+#include <fmt/format.h>
 
 #include "engine/state.hpp"
 
 namespace coterie::engine {
 
 namespace {
-constexpr duration removal_period = 500ms;
+constexpr duration removal_period = 500ms, handover_period = 500ms;
 }
 
 void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
@@ -33,6 +36,8 @@ void engine::state::begin_end(call_id id, bool leaving, duration timeout) {
   jobs.begin_stop();
   for (const auto& [w, x] : member_waits) ctx.refuse(w, errc::closed, "the node is stopping");
   member_waits.clear();
+  for (const auto& [w, x] : handovers) ctx.refuse(w, errc::closed, "the node is stopping");
+  handovers.clear();
 }
 
 // Drain, (leave the registry,) close the session, hand over leadership, go.
@@ -94,6 +99,45 @@ bool engine::state::hand_over() {
   for (const auto& p : c.progress())
     if (c.conf().is_voter(p.id) && p.recently_active && c.transfer_leadership(p.id, ctx.now.steady)) break;
   return true;
+}
+
+// An operator's wish, from whatever node: repeated to whoever leads until it is so.
+void engine::state::begin_handover(call_id id, const std::string& node, instant deadline) {
+  node_id to;
+  for (const auto& [m, x] : replica->machine().members())
+    if (!x.removed && x.name == node) to = m;
+  if (!to) return ctx.refuse(id, errc::not_found, fmt::format("there is no member '{}': see coterie members", node));
+  if (!replica->core().conf().is_voter(to))
+    return ctx.refuse(id, errc::bad_argument,
+                      fmt::format("{} has no vote, and only a voter can lead: see coterie cluster voters", node));
+  handovers[id] = {to, deadline, ctx.now.steady};
+  check_handovers();
+}
+
+void engine::state::check_handovers() {
+  const auto now = ctx.now.steady;
+  for (auto it = handovers.begin(); it != handovers.end();) {
+    auto& [to, deadline, again] = it->second;
+    if (replica->leader() == to) {
+      ctx.reply(it->first, wire::done{});
+    } else if (now >= deadline) {
+      ctx.refuse(
+          it->first, outbox::quorum_contact(&*replica, now) ? errc::timeout : errc::no_quorum,
+          fmt::format("{} does not lead yet: is it alive, and near the end of the log? see coterie cluster voters",
+                      name_of(to)));
+    } else {
+      if (now >= again) {
+        again = now + handover_period;
+        if (replica->leading())
+          std::ignore = replica->core().transfer_leadership(to, now);
+        else if (replica->leader())
+          links.send(replica->leader(), wire::hand_over{to});
+      }
+      ++it;
+      continue;
+    }
+    it = handovers.erase(it);
+  }
 }
 
 }  // namespace coterie::engine

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
 #include "base/overloaded.hpp"
 #include "engine/state.hpp"
 #include "wire/codec.hpp"
@@ -43,23 +41,6 @@ swim::member_info self_info(const options& o, node_id id) {
   return {.id = id, .name = o.name, .at = o.advertise, .version = o.version, .tags = o.tags};
 }
 
-std::string farewell(end_of_identity e) {
-  const auto what = [&] {
-    switch (e) {
-      case end_of_identity::left:
-        return "this node has left its cluster";
-      case end_of_identity::removed:
-        return "this node was removed from its cluster";
-      case end_of_identity::outdated:
-        break;
-    }
-    return "this data directory is an older copy of what this node had (a restored backup or a cloned disk) and does "
-           "not "
-           "know what it promised since";
-  };
-  return fmt::format("{}: run it with --rejoin to come back with a new identity", what());
-}
-
 std::size_t statement_size(const swim::statement& s) { return wire::encoded_size(s); }
 std::size_t user_size(const swim::user_datum& d) { return wire::encoded_size(d); }
 
@@ -96,7 +77,6 @@ void engine::state::step(const event& e) {
     if (const auto* w = std::get_if<written>(&e)) on_written(w->sequence);
     return;
   }
-  if (initial.ended) return halt(false, farewell(*initial.ended));
   std::visit(overloaded{
                  [&](const datagram_in& x) { on_datagram(x); },
                  [&](const stream_up& x) { on_stream_up(x); },
@@ -161,6 +141,7 @@ void engine::state::run_timers() {
     locks.tick(replica ? &replica->machine() : nullptr, outbox::quorum_contact(replica ? &*replica : nullptr, now));
     check_barriers();
     check_waiting_members();
+    check_handovers();
   }
   if (now >= next_chores) {
     next_chores = now + chore_period;
@@ -202,7 +183,8 @@ instant engine::state::next_wake() const {
   if (genesis) t = std::min(t, genesis->next_wake());
   if (replica) t = std::min(t, replica->next_wake());
   if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
-  if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty()) t = std::min(t, next_request_tick);
+  if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty() || !handovers.empty())
+    t = std::min(t, next_request_tick);
   t = std::min(t, std::max(locks.next_wake(), next_request_tick));
   if (end) t = std::min(t, ctx.now.steady + 50ms);
   return t;

@@ -11,6 +11,7 @@
 #include "base/version.hpp"
 #include "engine/recovery.hpp"
 #include "engine/seam.hpp"
+#include "engine/voters.hpp"
 #include "machine/machine.hpp"
 #include "raft/core.hpp"
 #include "swim/genesis.hpp"
@@ -38,6 +39,7 @@ struct options {
   swim::options swim;
   swim::genesis_options genesis;  ///< cluster, name, seeds, advertise are filled from the above
   machine::limits limits;
+  voter_rules voters;
   planted_bug bug = planted_bug::none;  ///< of every part; never set outside tests
 };
 

@@ -1,6 +1,7 @@
 // The duties of a leader: commands of others proposed, sessions expired, jobs fired, journals trimmed, the
 // configuration kept like the registry.
 #include <algorithm>
+#include <ranges>
 
 #include <fmt/format.h>
 
@@ -23,7 +24,7 @@ void engine::state::on_role() {
     keeper.on_lead();
     led_term = c.current_term();
     last_duty = {};
-    next_lead = ctx.now.steady;
+    next_lead = led_since = ctx.now.steady;
     rounds.clear();
   } else if (!leading && was_leading) {
     keeper.on_follow();
@@ -99,45 +100,41 @@ void engine::state::lead() {
   }
 }
 
-namespace {
-// Odd, for an even number of voters survives no more failures than one less; of two nodes one (docs/consensus.md 1.4).
-std::size_t wanted_voters(std::size_t members) { return members >= 5 ? 5 : members >= 3 ? 3 : 1; }
-}  // namespace
-
-// The Raft configuration follows the registry: new members become learners, those gone are taken out, and learners that
-// have caught up are made voters until there are enough, in one joint change. Which node should be a voter for other
-// reasons is a later matter (docs/consensus.md 1.4).
+// The Raft configuration follows the registry, and who votes is chosen anew whenever that changes or a voter is gone.
 void engine::state::reconcile_configuration() {
   auto& c = replica->core();
   if (!c.conf_committed() || c.conf().joint()) return;
-  auto voters = c.conf().voters;
-  auto learners = c.conf().learners;
-  const auto gone = [&](node_id id) {
-    const auto* m = replica->machine().member(id);
-    return !m || m->removed;
-  };
-  std::erase_if(voters, gone);
-  std::erase_if(learners, gone);
-  std::size_t living = 0;
-  for (const auto& [id, m] : replica->machine().members()) living += !m.removed;
-  const auto wanted = wanted_voters(living);
-  for (const auto& [id, m] : replica->machine().members())
-    if (!m.removed && !c.conf().contains(id)) learners.push_back(id);
-  if (voters.size() < wanted)
-    for (const auto& p : c.progress()) {
-      if (voters.size() >= wanted) break;
-      const auto it = std::find(learners.begin(), learners.end(), p.id);
-      if (it == learners.end() || !p.recently_active || distance(p.match, c.last_index()) > caught_up) continue;
-      voters.push_back(p.id);
-      learners.erase(it);
+  const auto now = ctx.now.steady;
+  const auto progress = c.progress();
+  std::vector<voter_candidate> candidates;
+  for (const auto& [id, m] : replica->machine().members()) {
+    if (m.removed) continue;
+    voter_candidate v;
+    v.id = id;
+    if (const auto* seen = members.find(id))
+      if (const auto z = seen->info.tags.find("zone"); z != seen->info.tags.end()) v.zone = z->second;
+    if (const auto since = living_since.find(id); since != living_since.end()) {
+      v.living = true;
+      v.alive_for = now - since->second;
     }
-  // A working voter is not taken out because there are too many.
-  std::sort(voters.begin(), voters.end());
-  std::sort(learners.begin(), learners.end());
-  if (voters.empty() || (voters == c.conf().voters && learners == c.conf().learners)) return;
-  if (auto ok = c.propose_configuration(voters, learners, ctx.now.steady); ok)
-    ctx.log(log_level::info,
-            fmt::format("configuration changes to {} voters, {} learners", voters.size(), learners.size()));
+    const auto p = std::ranges::find(progress, id, &raft::progress_view::id);
+    if (id == ctx.self) {
+      v.living = v.caught_up = true;
+    } else if (p != progress.end()) {
+      v.silent_for = now - std::max(p->last_contact, led_since);
+      v.caught_up = p->recently_active && distance(p->match, c.last_index()) <= caught_up;
+    }
+    candidates.push_back(std::move(v));
+  }
+  const auto next = choose_voters(c.conf(), ctx.self, candidates, now >= next_swap, opt.voters);
+  if (!next) return;
+  const bool swaps = next->voters.size() == c.conf().voters.size() && next->voters != c.conf().voters;
+  if (auto ok = c.propose_configuration(next->voters, next->learners, now); !ok) return;
+  if (swaps) next_swap = now + opt.voters.dead_grace;
+  ctx.log(log_level::info,
+          fmt::format("configuration changes to {} voters ({}), {} learners", next->voters.size(),
+                      fmt::join(next->voters | std::views::transform([&](node_id id) { return name_of(id); }), ", "),
+                      next->learners.size()));
 }
 
 // Commands of other nodes.

@@ -90,6 +90,23 @@ disk::op mark_ended(end_of_identity why) {
   return disk::put(disk::space::meta, to_bytes("ended"), to_bytes(end_names[static_cast<std::size_t>(why)]));
 }
 
+std::string farewell(end_of_identity e) {
+  const auto what = [&] {
+    switch (e) {
+      case end_of_identity::left:
+        return "this node has left its cluster";
+      case end_of_identity::removed:
+        return "this node was removed from its cluster";
+      case end_of_identity::outdated:
+        break;
+    }
+    return "this data directory is an older copy of what this node had (a restored backup or a cloned disk) and does "
+           "not "
+           "know what it promised since";
+  };
+  return fmt::format("{}: run it with --rejoin to come back with a new identity", what());
+}
+
 bytes log_key(log_index i) { return big_endian(i.value); }
 bytes cursor_key(std::string_view journal) { return to_bytes("cursor/" + std::string(journal)); }
 bytes cursor_value(cursor c) {
@@ -120,15 +137,12 @@ result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std:
   prepared p;
   auto& r = p.state;
   const auto* identity = find(image.meta, "identity");
-  if (const auto* v = find(image.meta, "ended")) {
-    const auto name = std::find(end_names.begin(), end_names.end(), as_text(*v));
+  if (const auto* ended = find(image.meta, "ended")) {
+    const auto name = std::find(end_names.begin(), end_names.end(), as_text(*ended));
     if (name == end_names.end()) return broken("the end of the identity does not decode");
-    r.ended = static_cast<end_of_identity>(name - end_names.begin());
-  }
-  if (r.ended && rejoin) {
+    if (!rejoin) return fail(errc::closed, farewell(static_cast<end_of_identity>(name - end_names.begin())));
     p.first_write = disk::erase_everything();
     identity = nullptr;
-    r.ended.reset();
   } else if (identity) {
     const auto id = node_id::parse(as_text(*identity));
     const auto* epoch = find(image.meta, "boot_epoch");

@@ -36,11 +36,11 @@ enum class end_of_identity : std::uint8_t {
   outdated,  ///< an older copy of the disk: what it promised and acknowledged since is not on it
 };
 disk::op mark_ended(end_of_identity);
+std::string farewell(end_of_identity);  ///< for people, with what to do
 
 struct recovered_state {
   node_id self;
   boot_epoch boot;  ///< of this start, already durable
-  std::optional<end_of_identity> ended;
   swim::acceptor_state acceptor;
   raft::recovered log;
   hash128_value log_chain;   ///< running hash at the end of the log

@@ -93,11 +93,13 @@ struct engine::state {
   void check_barriers();
   void check_waiting_members();
 
-  // ---- end.cpp: stopping, leaving ----
+  // ---- end.cpp: stopping, leaving, and leadership handed over for it or for an operator ----
   void begin_end(call_id, bool leaving, duration timeout);
   void tend_end();
   void give_up_leaving();
   bool hand_over();
+  void begin_handover(call_id, const std::string& node, instant deadline);
+  void check_handovers();
 
   // ---- report.cpp: what there is to say ----
   wire::status_info status() const;
@@ -148,6 +150,12 @@ struct engine::state {
   };
   std::map<call_id, member_wait> member_waits;
 
+  struct handover {
+    node_id to;
+    instant deadline, again;
+  };
+  std::map<call_id, handover> handovers;
+
   struct ending {
     call_id call;
     bool leaving = false, removed = false, out = false, closed = false, session_abandoned = false, done = false;
@@ -158,7 +166,8 @@ struct engine::state {
   term led_term;
   bool was_leading = false, failed = false, halted_ = false, low_disk = false, greeted = false, ready_once = false;
   instant next_chores = instant::min(), next_join = instant::min(), next_request_tick = instant::min(),
-          next_lead = instant::min();
+          next_lead = instant::min(), led_since = instant::min(), next_swap = instant::min();
+  std::map<node_id, instant> living_since;  // by gossip
   std::string shown_state, told_to_wait;
   node_id shown_leader;
 };

@@ -162,6 +162,7 @@ journal node::open_journal(std::string_view name, std::optional<ms> retention, s
 }
 
 node_state node::state() const noexcept { return impl_->core->state(); }
+std::string node::end_reason() const { return impl_->core->end_reason(); }
 subscription node::on_state(std::function<void(node_state)> f, executor e) {
   return impl_->core->on_state(std::move(f), std::move(e));
 }

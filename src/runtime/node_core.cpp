@@ -70,6 +70,10 @@ result<std::shared_ptr<node_core>> node_core::start(runtime::driver_options d, o
   c->alive_.emplace_back(driver.self(), c->name);
   driver.on_lease([p = c.get()](const engine::lease&) { p->watch_->look(); });
   driver.on_halted([p = c.get()](const engine::halted& h) {
+    {
+      const std::scoped_lock lock(p->state_mutex_);
+      p->end_reason_ = h.reason;
+    }
     p->set_state(!h.exit_ok ? node_state::failed : h.reason == "left" ? node_state::left : node_state::stopped);
     p->over_ = true;
     const std::scoped_lock lock(p->state_mutex_);
@@ -82,6 +86,11 @@ result<std::shared_ptr<node_core>> node_core::start(runtime::driver_options d, o
   }
   c->follow();
   return c;
+}
+
+std::string node_core::end_reason() const {
+  const std::scoped_lock lock(state_mutex_);
+  return end_reason_;
 }
 
 node_core::~node_core() { COTERIE_ASSERT(!driver_); }

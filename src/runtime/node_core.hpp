@@ -81,6 +81,7 @@ class node_core : public std::enable_shared_from_this<node_core> {
 
   // ---- state
   node_state state() const noexcept { return state_; }
+  std::string end_reason() const;
   bool over() const noexcept { return over_; }
   subscription on_state(std::function<void(node_state)>, executor);
   bool wait_ready(ms timeout);
@@ -134,6 +135,7 @@ class node_core : public std::enable_shared_from_this<node_core> {
   mutable std::mutex state_mutex_;
   std::condition_variable state_changed_;
   bool halted_ = false;
+  std::string end_reason_;
   runtime::event_hub<node_state> state_hub_;
   std::vector<std::function<void()>> at_next_state_;
 

@@ -69,6 +69,7 @@ struct put_peer {
     m.setVerdict(static_cast<std::uint8_t>(v.verdict));
     m.setReason(text(v.reason));
   }
+  void operator()(const hand_over& v) { put_id(b.initHandOver().initTo(), v.to); }
   void operator()(const forward& v) {
     auto commands = b.initForward().initCommands(count(v.commands));
     for (capnp::uint i = 0; i < count(v.commands); ++i) commands.set(i, blob(v.commands[i].view()));
@@ -192,6 +193,8 @@ peer_message get_message(Peer::Reader r) {
       const auto m = r.getJoinAnswer();
       return join_answer{get_enum(m.getVerdict(), join_verdict::outdated), get_text(m.getReason())};
     }
+    case Peer::HAND_OVER:
+      return hand_over{get_id<node_id>(r.getHandOver().getTo())};
     case Peer::FORWARD:
       return forward{get_list(r.getForward().getCommands(), get_shared)};
     case Peer::FORWARD_REFUSED:

@@ -19,6 +19,7 @@ struct put_request {
     q.setFollow(v.follow);
   }
   void operator()(const leave_cluster&) { b.setLeaveCluster(); }
+  void operator()(const transfer_leadership& v) { b.initTransferLeadership().setNode(text(v.node)); }
   void operator()(const stop_node&) { b.setStopNode(); }
   void operator()(const acquire_lock& v) {
     auto q = b.initAcquireLock();
@@ -118,6 +119,8 @@ request get_request(Request::Reader r) {
     }
     case Request::LEAVE_CLUSTER:
       return leave_cluster{};
+    case Request::TRANSFER_LEADERSHIP:
+      return transfer_leadership{get_name(r.getTransferLeadership().getNode())};
     case Request::STOP_NODE:
       return stop_node{};
     case Request::ACQUIRE_LOCK: {

@@ -37,6 +37,11 @@ struct join_answer {
   std::string reason;
 };
 
+/// For the leader: an operator wants that voter to lead.
+struct hand_over {
+  node_id to;
+};
+
 /// Commands for the leader; each is an encoded machine::command.
 struct forward {
   std::vector<shared_bytes> commands;
@@ -110,7 +115,7 @@ struct user_message {
 using peer_message = std::variant<swim::hello, swim::genesis_message, swim::push_pull, swim::stream_ping,
                                   swim::stream_ack, raft::message, join_request, join_answer, forward, forward_refused,
                                   keepalive, keepalive_ack, snapshot_chunk, snapshot_ack, invalidations,
-                                  invalidation_ack, invalidation_pull, invalidation_gone, user_message>;
+                                  invalidation_ack, invalidation_pull, invalidation_gone, user_message, hand_over>;
 
 /// Every frame between peers names the cluster it is meant for (zero before genesis) and the Raft group.
 struct envelope {

@@ -31,6 +31,9 @@ struct follow_events {
   bool follow = true;
 };  ///< streams event_out; with follow = false completes at the end
 struct leave_cluster {};
+struct transfer_leadership {
+  std::string node;
+};                    ///< by name; done when that voter leads
 struct stop_node {};  ///< graceful stop inside the engine: say stopping, close the session, hand over leadership
 
 struct acquire_lock {
@@ -116,11 +119,11 @@ struct listen {
   std::string channel;
 };  ///< streams message_out
 
-using request =
-    std::variant<get_status, get_members, wait_members, follow_events, leave_cluster, stop_node, acquire_lock,
-                 release_lock, list_locks, add_job, remove_job, list_jobs, job_history, add_runner, finish_job,
-                 append_journal, peek_journal, count_journal, reset_journal, begin_process, end_process, wait_visible,
-                 watch_journal, keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
+using request = std::variant<get_status, get_members, wait_members, follow_events, leave_cluster, transfer_leadership,
+                             stop_node, acquire_lock, release_lock, list_locks, add_job, remove_job, list_jobs,
+                             job_history, add_runner, finish_job, append_journal, peek_journal, count_journal,
+                             reset_journal, begin_process, end_process, wait_visible, watch_journal, keep_journal,
+                             register_cache, invalidate_cache, list_caches, publish, listen>;
 
 // ---- answers -------------------------------------------------------------------------------------------------------
 struct done {};

@@ -133,6 +133,33 @@ def lost_writes(c):
     check("and votes again", eventually(lambda: len(voters()) == 3, 20), c.run("c", "members"))
 
 
+def leadership(c):
+    """An operator lets another voter lead, from any node, while appends go on."""
+    c.wait(3)
+    voters = c.json("a", "cluster", "voters")
+    check("all three vote", sorted(m["name"] for m in voters if m["role"] == "voter") == ["a", "b", "c"], voters)
+    leader = c.leader()
+    asked, to = [n for n in "abc" if n != leader]
+    results, stop = [], threading.Event()
+
+    def append():
+        while not stop.is_set():
+            results.append(c.run(asked, "journal", "append", "orders", "t", f"transfer {len(results)}")[0])
+
+    t = threading.Thread(target=append)
+    t.start()
+    try:
+        for name in (to, leader, asked):
+            done = c.run(asked, "cluster", "transfer", name)
+            check(f"leadership goes to another ({name})", done[0] == 0 and c.json(asked, "status")["leader"] == name, done)
+    finally:
+        stop.set()
+        t.join()
+    check("and no append fails meanwhile", len(results) > 3 and set(results) == {0}, results)
+    refused = c.run(asked, "cluster", "transfer", "nobody")
+    check("to nobody it does not go", refused[0] == 1 and "no member 'nobody'" in refused[2], refused)
+
+
 def copied_homes(c):
     """A restored backup of a whole home is noticed by the peers; a copy that runs beside its original stays outside."""
     c.wait(3)
@@ -398,7 +425,7 @@ def main():
                 part(folder)
         c = cluster(folder, config=config)
         try:
-            for part in (forming, exclusion, dead_holder, jobs, journals, restarts, minority, lost_writes, copied_homes, bad_input):
+            for part in (forming, exclusion, dead_holder, jobs, journals, restarts, minority, leadership, lost_writes, copied_homes, bad_input):
                 if chosen(part):
                     part(c)
         finally:

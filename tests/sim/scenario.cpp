@@ -317,6 +317,8 @@ class scenario {
       if (v.members->alive_count() != world_.size())
         return fmt::format("{} sees {} alive", name, v.members->alive_count());
       if (v.raft->conf().joint()) return "the configuration is joint";
+      if (const auto wanted = engine::wanted_voters(world_.size(), {}); v.raft->conf().voters.size() != wanted)
+        return fmt::format("{} voters, not {}", v.raft->conf().voters.size(), wanted);
       if (v.raft->commit() > last) {
         last = v.raft->commit();
         state = v.machine;

@@ -36,6 +36,8 @@ constexpr std::array all_settings{
     setting{"max_append_entries", &settings::max_append_entries},
     setting{"max_append_bytes", &settings::max_append_bytes},
     setting{"max_inflight", &settings::max_inflight},
+    setting{"stable_after_ms", &settings::stable_after_ms},
+    setting{"dead_grace_ms", &settings::dead_grace_ms},
     setting{"end_ms", &settings::end_ms},
 };
 static_assert(sizeof(settings) == all_settings.size() * sizeof(std::uint64_t));
@@ -92,6 +94,8 @@ settings draw_settings(rng& r) {
   if (r.chance(0.2)) s.max_append_bytes = 200;
   if (r.chance(0.2)) s.max_inflight = 1 + r.below(3);
   if (r.chance(0.4)) s.session_ttl_ms = 2'000;
+  if (r.chance(0.6)) s.stable_after_ms = 200 + r.below(3'000);
+  if (r.chance(0.6)) s.dead_grace_ms = 700 + r.below(4'000);
   return s;
 }
 

@@ -178,6 +178,8 @@ void world::start(std::size_t i) {
   o.session_ttl = std::chrono::milliseconds(set_.session_ttl_ms);
   o.compact_after_entries = set_.compact_after;
   o.keep_entries = set_.keep_entries;
+  o.voters.stable_after = std::chrono::milliseconds(set_.stable_after_ms);
+  o.voters.dead_grace = std::chrono::milliseconds(set_.dead_grace_ms);
   o.snapshot_chunk_bytes = set_.chunk_bytes;
   o.max_inflight_requests = set_.max_requests;
   o.raft.max_append_entries = set_.max_append_entries;

@@ -193,6 +193,34 @@ int leave(const common& c) {
   return ok;
 }
 
+/// Those with a vote first, then those that may get one.
+int cluster_voters(const common& c) {
+  auto l = c.connect().ask<wire::member_list>(wire::get_members{}, c.patience());
+  std::erase_if(l.members, [](const auto& m) { return m.role != "voter" && m.role != "standby"; });
+  std::ranges::stable_sort(l.members, {}, [](const auto& m) { return m.role != "voter"; });
+  if (c.as_json) {
+    print(to_json(l));
+    return ok;
+  }
+  table t({"NODE", "ROLE", "ZONE", "STATE", "LOG", "ADDRESS"});
+  for (const auto& m : l.members) {
+    const auto zone = m.tags.find("zone");
+    t.add({m.name, m.role, zone == m.tags.end() ? "-" : zone->second, paint(colour_of(m.state), m.state),
+           m.log == 0 ? "-" : fmt::format("{}{}", m.log, m.leader ? " *" : ""), m.at.str()});
+  }
+  print_text(t.text());
+  return ok;
+}
+
+int cluster_transfer(const common& c, const std::string& node) {
+  c.connect().ask(wire::transfer_leadership{node}, c.patience(), true);
+  if (c.as_json)
+    print(json{{"leader", node}});
+  else
+    print_text(fmt::format("{} leads\n", node));
+  return ok;
+}
+
 /// The socket stands in the node's home, or is linked from there.
 int home(const common& c) {
   const auto socket = find_node(c.node, c.timeout);

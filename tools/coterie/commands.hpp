@@ -53,6 +53,8 @@ int members(const common&, bool watch, std::optional<std::uint32_t> wait);
 int show_status(const common&);
 int events(const common&, std::uint64_t since);
 int leave(const common&);
+int cluster_voters(const common&);
+int cluster_transfer(const common&, const std::string& node);
 int home(const common&);
 
 // ---- lock.cpp

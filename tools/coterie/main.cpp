@@ -21,10 +21,31 @@ namespace {
 using action = std::function<int()>;
 
 /// Commands of the documentation that are not there yet: refused by name, so that nobody looks for a typing error.
-const std::array<std::string_view, 22> not_built = {
-    "why",        "rtt",        "activate",     "passivate",    "remove",      "cluster",    "kv",         "key",
-    "config",     "plugin",     "bench",        "doctor",       "lock break",  "job pause",  "job resume", "job run",
-    "job cancel", "job import", "journal list", "journal info", "cache stats", "cache clear"};
+const std::array<std::string_view, 25> not_built = {"why",
+                                                    "rtt",
+                                                    "activate",
+                                                    "passivate",
+                                                    "remove",
+                                                    "cluster init",
+                                                    "cluster recover",
+                                                    "cluster snapshot",
+                                                    "cluster restore",
+                                                    "kv",
+                                                    "key",
+                                                    "config",
+                                                    "plugin",
+                                                    "bench",
+                                                    "doctor",
+                                                    "lock break",
+                                                    "job pause",
+                                                    "job resume",
+                                                    "job run",
+                                                    "job cancel",
+                                                    "job import",
+                                                    "journal list",
+                                                    "journal info",
+                                                    "cache stats",
+                                                    "cache clear"};
 
 void refuse_what_is_not_built(const std::vector<std::string>& words) {
   std::vector<std::string> plain;
@@ -167,6 +188,11 @@ class grammar {
     auto* e = add(&app, "events", "a stream of what happens", [this] { return events(c, since_); });
     e->add_option("--since", since_, "after this index")->capture_default_str();
     add(&app, "leave", "give up the node's place in the cluster, for good", [this] { return leave(c); });
+    auto* g = add_group("cluster", "what keeps the cluster together");
+    add(g, "voters", "who votes, and who may", [this] { return cluster_voters(c); });
+    add(g, "transfer", "let another voter lead", [this] { return cluster_transfer(c, name_); })
+        ->add_option("NODE", name_)
+        ->required();
     add(&app, "home", "the node's directory", [this] { return home(c); });
   }
 

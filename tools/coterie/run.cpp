@@ -325,8 +325,6 @@ class foreground {
  public:
   foreground(const run_options& o, const watcher& w)
       : opt_(o), signals_({SIGINT, SIGTERM}), over_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), node_(start_node(o)) {
-    self_ = connect_to_self(node_);
-    if (self_) following_ = self_->send(wire::follow_events{~0ull, true});
     introduce();
     for (const auto& [name, r] : o.runners)
       runners_.push_back(
@@ -350,7 +348,7 @@ class foreground {
       const auto s = state_.load();
       if (s == node_state::left) return left();
       if (s == node_state::stopped) return left("stopped");
-      if (s == node_state::failed) throw command_error(failed, reason());
+      if (s == node_state::failed) throw command_error(failed, node_.end_reason());
       if (!told && node_.ready()) {
         told = true;
         notify("READY=1");
@@ -361,27 +359,13 @@ class foreground {
  private:
   void introduce() {
     try {
-      if (!self_) return;
-      const auto s = self_->ask<wire::status_info>(wire::get_status{}, 2s);
+      auto self = connect_to_self(node_);
+      if (!self) return;
+      const auto s = self->ask<wire::status_info>(wire::get_status{}, 2s);
       log_line(fmt::format("info  node {} {} epoch {}, {} at {}", s.node, s.self.short_str(), s.boot.value,
                            opt_.gossip_only ? "gossip only" : "home " + opt_.data, node_.address()));
     } catch (const command_error&) {  // it is over: run() says why
     }
-  }
-
-  /// Why it is over, from the last answer to our stream of events.
-  std::string reason() {
-    try {
-      while (self_)
-        if (const auto a = self_->next(in(1s)); !a)
-          break;
-        else if (const auto* f = std::get_if<failure>(&a->what); f != nullptr && a->last) {
-          constexpr std::string_view head = "the node has stopped: ";
-          return f->message.starts_with(head) ? f->message.substr(head.size()) : f->message;
-        }
-    } catch (const command_error&) {  // then there is only the log
-    }
-    return "the node has stopped: its log says why";
   }
 
   int left(std::string_view how = "left the cluster") {
@@ -418,8 +402,6 @@ class foreground {
   signal_queue signals_;
   const int over_;
   node node_;
-  std::optional<client> self_;
-  std::uint64_t following_ = 0;
   std::atomic<node_state> state_{node_state::starting};
   std::vector<subscription> runners_;
   subscription states_;

@@ -109,6 +109,9 @@ struct Request {
     listen :group {
       channel @48 :Text;
     }
+    transferLeadership :group {
+      node @50 :Text;
+    }
   }
 }
 

@@ -126,5 +126,11 @@ struct Peer {
       boot @54 :UInt64;
       seq @55 :UInt64;
     }
+    handOver :group {
+      to :group {
+        hi @56 :UInt64;
+        lo @57 :UInt64;
+      }
+    }
   }
 }

@@ -1,0 +1,43 @@
+// Which members vote (docs/consensus.md 1.4): a pure function of what the leader knows of them.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "base/time.hpp"
+#include "raft/types.hpp"
+
+namespace coterie::engine {
+
+struct voter_rules {
+  std::size_t max_voters = 5;   ///< 1, 3, 5 or 7
+  duration stable_after = 10s;  ///< alive for so long before it may vote
+  duration dead_grace = 30s;    ///< gone by gossip, and silent for so long to the leader: its vote goes to another
+};
+
+/// One member of the registry, as the leader sees it.
+struct voter_candidate {
+  node_id id;
+  std::string zone;        ///< its tag `zone`; empty = none
+  bool living = false;     ///< by gossip
+  duration alive_for{};    ///< by gossip, without a break
+  duration silent_for{};   ///< since its last direct message; zero of the leader itself
+  bool caught_up = false;  ///< answers, and has nearly the whole log
+};
+
+/// The configuration that should follow `now`, or nullopt when that is as it should be. Members that are new become
+/// learners, those that are gone go; of the voters at most one living change is made: one added up to the wanted number
+/// (5, 3 or 1), one too many taken out, or, with `may_swap`, one that is dead or crowds a zone exchanged for another,
+/// in one joint change, so that the quorum never grows for it. A minority can't be made the quorum: every change leaves
+/// a living majority in the old and in the new voters. `now` is committed and not joint; `members` are those of the
+/// registry, each once.
+std::optional<raft::configuration> choose_voters(const raft::configuration& now, node_id self,
+                                                 const std::vector<voter_candidate>& members, bool may_swap,
+                                                 const voter_rules&);
+
+/// Odd, for an even number of voters survives no more failures than one less; of two nodes one.
+std::size_t wanted_voters(std::size_t members, const voter_rules&);
+
+}  // namespace coterie::engine
