@@ -83,6 +83,7 @@ void cluster::perform(node_id n, ready r) {
     if (e.index != h.on_disk.applied.next()) violations.push_back("applied out of order");
     h.on_disk.applied = e.index;
   }
+  if (!r.committed.empty() && applied) applied(n.lo, r.committed);
   if (!r.committed.empty()) h.core->on_applied(r.committed.back().index);
   for (const auto& s : r.reads) {
     const auto floor = read_floor_.find({n, s.id});
@@ -138,6 +139,7 @@ void cluster::on_snapshot(host& to, const message& m) {
   if (meta.index <= to.core->commit() || to.core->current_role() == role::leader) return lose(m);
   while (!to.writes.empty()) complete_write(to.core->self().lo);
   to.on_disk.install(meta);
+  if (installed) installed(m.from.lo, m.to.lo, meta.index);
   to.core->on_snapshot_installed(meta, now_);
   auto& from = hosts_.at(m.from);
   if (from.core) from.core->on_snapshot_sent(m.to, true, now_);

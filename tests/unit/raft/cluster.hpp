@@ -107,7 +107,9 @@ class cluster {
   void check_logs();  ///< log matching; all pairs
 
   std::deque<message> network;
-  std::function<bool(const message&)> drop;  ///< true: lost
+  std::function<bool(const message&)> drop;                                 ///< true: lost
+  std::function<void(std::uint64_t n, const std::vector<entry>&)> applied;  ///< told of what a node applies, in order
+  std::function<void(std::uint64_t from, std::uint64_t to, log_index)> installed;  ///< told of each snapshot
   std::vector<message> dropped;
   std::vector<std::string> violations;
   bool install_snapshots = true;

@@ -1,5 +1,5 @@
-// A small random world: messages lost, doubled and reordered, nodes crashed, clocks apart, configurations changed, and
-// the properties of figure 3 and linearizable reads watched at every step.
+// Proposals and reads in the world of world.hpp; the properties of figure 3 and linearizable reads are watched at every
+// step.
 #pragma once
 
 #include <cstdint>
