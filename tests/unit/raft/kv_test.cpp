@@ -1,0 +1,47 @@
+// A key-value machine on the core is linearizable under faults, and no longer so when a bug is planted. See kv.hpp.
+#include "kv.hpp"
+
+#include "catch.hpp"
+
+using namespace coterie;
+using namespace coterie::raft;
+using namespace coterie::raft::test;
+using linearizability::verdict;
+
+TEST_CASE("a key-value machine is linearizable in a world of faults") {
+  kv_result all;
+  for (std::uint64_t seed = 1; seed <= 400; ++seed) {
+    const auto r = kv(seed, {});
+    const auto report = judge(r.history);
+    CAPTURE(seed);
+    INFO((report.failures.empty() ? "" : report.failures[0].text()));
+    REQUIRE(report.what == verdict::linearizable);
+    REQUIRE(r.last_reads > 0);
+    all.written += r.written;
+    all.swapped += r.swapped;
+    all.mismatched += r.mismatched;
+    all.unsure += r.unsure;
+    all.read += r.read;
+  }
+  // It must have been a world, not a standstill.
+  CHECK(all.written > 400 * 20);
+  CHECK(all.swapped > 400 * 2);
+  CHECK(all.mismatched > 400 * 10);
+  CHECK(all.unsure > 400 * 5);
+  CHECK(all.read > 400 * 40);
+}
+
+// commit_old_term is not among them: figure 8 of the paper needs four elections in one order, which these seeds don't
+// draw; bug_test.cpp makes it by hand.
+TEST_CASE("planted bugs make the key-value machine's history wrong") {
+  using bug = planted_bug;
+  for (const auto b :
+       {bug::double_vote, bug::early_ack, bug::skip_read_confirmation, bug::lost_fsync, bug::unordered_apply}) {
+    options o;
+    o.bug = b;
+    std::uint64_t seed = 1;
+    while (seed <= 500 && judge(kv(seed, o).history).what != verdict::not_linearizable) ++seed;
+    INFO(planted_bug_names[static_cast<std::size_t>(b)]);
+    CHECK(seed <= 500);
+  }
+}
