@@ -50,7 +50,9 @@ void cluster::add(std::uint64_t n, disk d) {
 
 void cluster::start(node_id n) {
   auto& h = hosts_.at(n);
-  const auto& d = h.on_disk;
+  auto& d = h.on_disk;
+  // A snapshot may have been installed before the term that came with it was written; a driver puts that right.
+  d.hard.current = std::max(d.hard.current, d.snapshot.when);
   h.core.emplace(n, options_, recovered{d.hard, d.snapshot, d.entries, d.applied}, now_, ++seed_ * 7919 + n.lo);
   h.seen_commit = h.core->commit();
 }
