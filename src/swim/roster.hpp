@@ -83,6 +83,7 @@ class roster {
   /// Alive or suspect, self included.
   std::size_t living() const { return living_; }
   std::size_t unreachable() const { return unreachable_; }
+  std::size_t left() const { return gone_ - unreachable_; }
   /// The member that holds a name: neither left nor unreachable.
   std::optional<node_id> holder(std::string_view name) const;
   /// Order-independent digest of the ids believed alive or suspect; equal on all nodes that agree.
