@@ -13,20 +13,9 @@
 #include <variant>
 #include <vector>
 
+#include "base/assert.hpp"
 #include "base/random.hpp"
-#include "catch.hpp"
 #include "swim/membership.hpp"
-
-namespace Catch {
-template <>
-struct StringMaker<coterie::swim::event_kind> {
-  static std::string convert(coterie::swim::event_kind k) { return coterie::swim::to_string(k); }
-};
-template <>
-struct StringMaker<coterie::swim::member_state> {
-  static std::string convert(coterie::swim::member_state s) { return coterie::swim::to_string(s); }
-};
-}  // namespace Catch
 
 namespace coterie::swim::test {
 
@@ -226,7 +215,7 @@ class network {
 
   member_state state(std::size_t at_node, std::size_t of) {
     const member* m = at(at_node).find(nodes_[of].info.id);
-    REQUIRE(m);
+    COTERIE_ASSERT(m);
     return m->state;
   }
   /// True when all nodes that are up (and not paused) believe this of `of`.
@@ -252,7 +241,7 @@ class network {
     }
     return true;
   }
-  void require_agreement() { REQUIRE(agreed()); }
+  void require_agreement() { COTERIE_ASSERT(agreed()); }
   void clear_events() {
     for (auto& x : nodes_) x.events.clear();
   }
@@ -323,7 +312,7 @@ class network {
 
   void perform(std::size_t from, send_datagram& s) {
     const auto n = size_of(s.what);
-    REQUIRE(n <= opts.max_datagram);
+    COTERIE_ASSERT(n <= opts.max_datagram);
     ++datagrams;
     bytes += n;
     largest = std::max(largest, n);

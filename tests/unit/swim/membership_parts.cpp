@@ -1,5 +1,5 @@
 // The parts of membership by themselves: what is piggybacked, how long a suspicion lasts, timers.
-#include "unit/swim/membership_network.hpp"
+#include "unit/swim/membership_catch.hpp"
 
 namespace coterie::swim::test {
 namespace {

@@ -1,7 +1,7 @@
 // The rules of one node, statement by statement: which evidence overrides which, what is refuted, refused and bounded.
 #include <algorithm>
 
-#include "unit/swim/membership_network.hpp"
+#include "unit/swim/membership_catch.hpp"
 
 namespace coterie::swim::test {
 namespace {

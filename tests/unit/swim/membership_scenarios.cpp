@@ -1,7 +1,7 @@
 // Whole clusters in a virtual network: what docs/membership.md 1 promises, as seen by the nodes' owners.
 #include <algorithm>
 
-#include "unit/swim/membership_network.hpp"
+#include "unit/swim/membership_catch.hpp"
 
 namespace coterie::swim::test {
 namespace {
