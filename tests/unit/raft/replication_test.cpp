@@ -100,7 +100,8 @@ TEST_CASE("5.3: going back takes one exchange a term, never one an entry") {
 TEST_CASE("5.3: a gap is refused, the hint says where to go on") {
   follower f(with_log(voters({1, 2}), 4, entries_of_terms({1, 1, 4})));
   f.append(5, 9, 4, {});
-  const auto& a = answer(f.core.take().send_after_persist);
+  const auto first = f.core.take();
+  const auto& a = answer(first.send_after_persist);
   CHECK_FALSE(a.ok);
   CHECK(a.match == log_index(9));
   CHECK(a.hint == log_index(3));
