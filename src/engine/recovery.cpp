@@ -35,7 +35,7 @@ result<void> load_log(const disk::image& image, recovered_state& r) {
   }
   if (const auto* v = find(image.meta, "log_base")) {
     auto m = wire::decode_snapshot_meta(*v);
-    if (!m) return broken("the log's start does not decode");
+    if (!m || !m->meta.conf.well_formed()) return broken("the log's start does not decode");
     r.log.snapshot = m->meta;
     r.base_chain = m->chain;
   }
@@ -48,10 +48,14 @@ result<void> load_log(const disk::image& image, recovered_state& r) {
   }
   auto chain = r.base_chain;
   auto next = r.log.snapshot.index.next();
+  auto last_term = r.log.snapshot.when;
   for (const auto& [key, value] : image.log) {
     if (from_big_endian(key) != next.value) return broken(fmt::format("log entry {} is missing", next));
     auto e = wire::decode_log_entry(value, chain);
     if (!e || e->what.index != next) return broken(fmt::format("log entry {} fails its checksum", next));
+    if (e->what.when < last_term || (e->what.kind == raft::entry_kind::configuration && !e->what.conf.well_formed()))
+      return broken(fmt::format("log entry {} does not follow from the one before", next));
+    last_term = e->what.when;
     chain = e->chain;
     r.log.entries.push_back(std::move(e->what));
     ++next;

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "fuzz/standalone.hpp"
 #include "unit/wire/samples.hpp"
 
 namespace {
@@ -40,34 +41,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 #ifdef COTERIE_STANDALONE
 namespace {
 
-/// One of the usual kinds of damage: flipped bits, a foreign byte, a number at its limits, a cut, a doubled part.
-void damage(bytes& b, coterie::rng& r) {
-  if (b.empty()) return;
-  const std::size_t at = r.below(b.size());
-  switch (r.below(5)) {
-    case 0:
-      b[at] ^= std::byte{1} << r.below(8);
-      break;
-    case 1:
-      b[at] = static_cast<std::byte>(r.next());
-      break;
-    case 2: {
-      const std::size_t word = at / 8 * 8;
-      for (std::size_t i = word; i < std::min(word + 4, b.size()); ++i)
-        b[i] = r.chance(0.5) ? std::byte{0xff} : std::byte{0};
-      break;
-    }
-    case 3:
-      b.resize(at);
-      break;
-    case 4: {
-      const bytes part(b.begin(), b.begin() + static_cast<std::ptrdiff_t>(at / 8 * 8));
-      b.insert(b.end(), part.begin(), part.end());
-      break;
-    }
-  }
-}
-
 int write_corpus(const std::string& folder) {
   for (std::size_t i = 0; i < kinds().size(); ++i) {
     coterie::rng r(i);
@@ -90,7 +63,7 @@ int main(int argc, char** argv) {
     coterie::rng r(first_seed + i);
     const auto& kind = kinds()[r.below(kinds().size())];
     bytes message = kind.make(r.below(kind.variants), r);
-    for (auto n = r.below(8); n > 0; --n) damage(message, r);
+    for (auto n = r.below(8); n > 0; --n) coterie::test::damage(message, r);
     decode_one(kind, message);
   }
   std::printf("%llu messages\n", static_cast<unsigned long long>(rounds));
