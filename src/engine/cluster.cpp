@@ -13,6 +13,7 @@ namespace coterie::engine {
 namespace {
 constexpr std::size_t mesh_size = 32;  // up to this many members everybody keeps a stream to everybody
 constexpr duration join_period = 1s;
+constexpr duration stand_back_for = 5s;   // longer than it takes to be told again
 constexpr duration forgotten_after = 3s;  // without a word of a leader
 }  // namespace
 
@@ -130,7 +131,7 @@ std::optional<wire::join_answer> engine::state::judge(const swim::hello& h) {
   const auto* seen = members.find(h.id);
   if (seen && is_living(seen->state) && seen->info.at != h.advertise)
     return wire::join_answer{
-        wire::join_verdict::later,
+        wire::join_verdict::elsewhere,
         fmt::format(
             "node {} is alive at {}: a second one at {} waits until that is gone; is its data directory a copy?",
             h.id.short_str(), seen->info.at.str(), h.advertise.str())};
@@ -393,6 +394,10 @@ void engine::state::on_join_answer(const wire::join_answer& a) {
       return;
     case wire::join_verdict::later:
       if (std::exchange(told_to_wait, a.reason) != a.reason) ctx.log(log_level::info, "joining waits: " + a.reason);
+      return;
+    case wire::join_verdict::elsewhere:
+      if (std::exchange(told_to_wait, a.reason) != a.reason) ctx.log(log_level::error, a.reason);
+      if (replica) replica->core().stand_back(ctx.now.steady + stand_back_for, ctx.now.steady);
       return;
     case wire::join_verdict::refused:
       if (!is_member()) halt(false, "join refused: " + a.reason);

@@ -41,7 +41,9 @@ class disk_queue {
   explicit disk_queue(context& c) : ctx_(c) {}
   void write(disk::batch what, bool sync, write_waiter who) {
     if (ctx_.opt->bug == planted_bug::lost_fsync) sync = false;
-    ctx_.emit(coterie::engine::write{enqueue(std::move(who)), sync, std::move(what)});
+    const auto sequence = enqueue(std::move(who));
+    if (sync) last_synced_ = sequence;
+    ctx_.emit(coterie::engine::write{sequence, sync, std::move(what)});
   }
   void install_chunk(std::vector<disk::item> items, write_waiter who) {
     ctx_.emit(coterie::engine::install_chunk{enqueue(std::move(who)), std::move(items)});
@@ -61,6 +63,9 @@ class disk_queue {
   /// Those that were waiting for this write or an earlier one, in order.
   std::vector<write_waiter> on_written(std::uint64_t sequence) {
     std::vector<write_waiter> r;
+    // One answer is one group of writes, with one sync at most.
+    if (first_unsynced_ <= last_synced_ && last_synced_ > 0) ctx_.stats.add("disk.syncs");
+    first_unsynced_ = std::max(first_unsynced_, sequence + 1);
     while (!waiting_.empty() && waiting_.front().sequence <= sequence) {
       r.push_back(std::move(waiting_.front().who));
       waiting_.pop_front();
@@ -78,7 +83,7 @@ class disk_queue {
     return next_;
   }
   context& ctx_;
-  std::uint64_t next_ = 0;
+  std::uint64_t next_ = 0, last_synced_ = 0, first_unsynced_ = 1;
   std::deque<item> waiting_;
 };
 

@@ -40,7 +40,8 @@ core::core(node_id self, const options& o, recovered r, instant now, std::uint64
   COTERIE_ASSERT(commit_ <= log_.last());
   COTERIE_ASSERT(hard_.current >= log_.last_term());
   reset_election_timer();
-  if (alone()) election_deadline_ = now;
+  // With nobody else there is nothing to wait for. Where others are, they may know that this disk is an older copy.
+  if (alone() && log_.conf().members().size() == 1) election_deadline_ = now;
 }
 
 void core::observe(instant now) { now_ = std::max(now_, now); }

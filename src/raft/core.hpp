@@ -126,6 +126,8 @@ class core {
   /// Hands leadership to `to` (must be a voter); proposals are refused until it succeeded or one election time-out
   /// passed.
   result<void> transfer_leadership(node_id to, instant now);
+  /// Does not lead, and does not campaign before `until`: another process with this identity is alive.
+  void stand_back(instant until, instant now);
 
   // ---- output ----
   ready take();

@@ -256,6 +256,12 @@ result<void> core::transfer_leadership(node_id to, instant now) {
   return {};
 }
 
+void core::stand_back(instant until, instant now) {
+  observe(now);
+  if (role_ != role::follower) become_follower(hard_.current, {});
+  election_deadline_ = std::max(election_deadline_, until);
+}
+
 void core::start_transfer(node_id to) {
   transfer_ = transfer{to, now_ + options_.election_timeout_max};
   stats_.add("raft_transfers_started");

@@ -191,7 +191,7 @@ peer_message get_message(Peer::Reader r) {
     }
     case Peer::JOIN_ANSWER: {
       const auto m = r.getJoinAnswer();
-      return join_answer{get_enum(m.getVerdict(), join_verdict::outdated), get_text(m.getReason())};
+      return join_answer{get_enum(m.getVerdict(), join_verdict::elsewhere), get_text(m.getReason())};
     }
     case Peer::HAND_OVER:
       return hand_over{get_id<node_id>(r.getHandOver().getTo())};

@@ -27,10 +27,11 @@ struct join_request {
 /// taken it out, whatever its own copy of the registry says.
 enum class join_verdict : std::uint8_t {
   accepted,
-  later,     ///< ask again
-  refused,   ///< the reason says what to change
-  removed,   ///< from the cluster: nobody with this identity comes back
-  outdated,  ///< an older copy of a member's disk: nobody may count on it
+  later,      ///< ask again
+  refused,    ///< the reason says what to change
+  removed,    ///< from the cluster: nobody with this identity comes back
+  outdated,   ///< an older copy of a member's disk: nobody may count on it
+  elsewhere,  ///< this identity is alive at another address: stand back, and ask again
 };
 struct join_answer {
   join_verdict verdict = join_verdict::later;

@@ -48,6 +48,17 @@ struct dev_options {
 };
 int dev(const common&, const dev_options&);
 
+// ---- bench.cpp
+struct bench_options {
+  std::string what;  ///< append, read, failover
+  std::string data;
+  std::vector<unsigned> in_flight{1, 64, 256};
+  std::size_t size = 200;
+  ms lasts{5'000};
+  unsigned times = 10;
+};
+int bench(const common&, const bench_options&);
+
 // ---- cluster.cpp
 int members(const common&, bool watch, std::optional<std::uint32_t> wait);
 int show_status(const common&);

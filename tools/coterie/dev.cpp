@@ -1,56 +1,31 @@
 // A small cluster of real node processes on loopback that demonstrates what coterie does. Everything that is shown
 // comes from the nodes, over their control sockets; this process is only their client. Leaves nothing behind.
 #include <algorithm>
-#include <array>
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
-#include <memory>
 #include <set>
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "commands.hpp"
+#include "local_cluster.hpp"
 #include "output.hpp"
-#include "process.hpp"
 
 namespace coterie::command {
 
 using namespace std::chrono_literals;
-namespace fs = std::filesystem;
 using clock = std::chrono::steady_clock;
 
 namespace {
 
 const std::string job = "demo.tick", lock = "demo.turn", news = "demo.news", cache = "demo.names";
 
-bool is_free(int type, std::uint16_t port) {
-  const int fd = ::socket(AF_INET, type | SOCK_CLOEXEC, 0);
-  const int yes = 1;
-  if (type == SOCK_STREAM) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  sockaddr_in a{};
-  a.sin_family = AF_INET;
-  a.sin_port = htons(port);
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const bool free = ::bind(fd, reinterpret_cast<const sockaddr*>(&a), sizeof a) == 0;
-  ::close(fd);
-  return free;
-}
-
-/// One node process, and our conversation with it.
+/// One node, and our conversation with it.
 struct dev_node {
-  std::string name;
-  std::uint16_t port = 0;
-  fs::path home;
-  pid_t pid = -1;
-  bool gone = false;
+  const local_node* process = nullptr;
+  const std::string& name() const { return process->name; }
   std::optional<client> talk;
   // Calls by number; zero = none.
   std::uint64_t events = 0, runner = 0, cached = 0, watching = 0, turn = 0, batch = 0, members = 0, status = 0,
@@ -74,9 +49,8 @@ class show_case {
   show_case(const common& c, const dev_options& o)
       : common_(c), opt_(o), signals_({SIGINT, SIGTERM, SIGHUP, SIGCHLD}) {}
   ~show_case() {
-    end_nodes();
-    std::error_code ec;
-    if (opt_.data.empty()) fs::remove_all(directory_, ec);
+    for (auto& n : nodes_) n.talk.reset();
+    cluster_.end(&signals_);
   }
 
   int run() {
@@ -97,70 +71,21 @@ class show_case {
       }
       if (opt_.once && clock::now() >= until)
         throw command_error(failed, fmt::format("within 60 s these were not observed on another node: {}", missing()));
-      if (std::all_of(nodes_.begin(), nodes_.end(), [](const auto& n) { return n.gone; }))
-        throw command_error(failed, "all nodes have ended" + last_log());
+      if (std::ranges::all_of(cluster_.nodes(), &local_node::gone))
+        throw command_error(failed, "all nodes have ended" + cluster_.last_log());
     }
     return opt_.once ? failed : ok;
   }
 
  private:
-  fs::path make_directory() const {
-    if (!opt_.data.empty()) {
-      fs::create_directories(opt_.data);
-      return opt_.data;
-    }
-    auto name = (fs::temp_directory_path() / "coterie-dev-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw command_error(failed, "cannot make a temporary directory: set TMPDIR");
-    return name;
-  }
-
   void start_nodes() {
-    std::string seeds;
-    std::uint16_t port = 7401;
-    for (unsigned i = 0; i < opt_.nodes; ++i, ++port) {
-      while (port < 65'000 && !(is_free(SOCK_STREAM, port) && is_free(SOCK_DGRAM, port))) ++port;
-      dev_node n;
-      n.name = std::string(1, static_cast<char>('a' + i));
-      n.port = port;
-      n.home = directory_ / n.name;
-      seeds += fmt::format("{}127.0.0.1:{}", seeds.empty() ? "" : ",", port);
-      nodes_.push_back(std::move(n));
-    }
+    cluster_.start();
     std::string text = fmt::format("starting {} nodes on loopback ", opt_.nodes);
-    for (auto& n : nodes_) {
-      const int log = ::open((directory_ / (n.name + ".log")).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-      const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-      n.pid = spawn({{"/proc/self/exe", "run", "--name", n.name, "--bind", fmt::format("127.0.0.1:{}", n.port),
-                      "--seeds", seeds, "--data", n.home.string(), "--cluster", "dev"},
-                     {},
-                     nothing,
-                     log,
-                     log,
-                     false},
-                    watcher_);
-      ::close(log);
-      ::close(nothing);
+    for (const auto& n : cluster_.nodes()) {
+      nodes_.emplace_back().process = &n;
       text += fmt::format("  {} pid {}", n.name, n.pid);
     }
     print_text(text + "\n");
-  }
-
-  void end_nodes() noexcept {
-    for (auto& n : nodes_) {
-      n.talk.reset();
-      if (n.pid > 0 && !n.gone) ::kill(n.pid, SIGTERM);
-    }
-    const auto until = clock::now() + 5s;
-    for (auto& n : nodes_) {
-      while (n.pid > 0 && !n.gone) {
-        n.gone = reap(n.pid, watcher_, clock::now() >= until).has_value();
-        if (n.gone) break;
-        if (clock::now() >= until) ::kill(-n.pid, SIGKILL);
-        pollfd p{signals_.fd(), POLLIN, 0};
-        ::poll(&p, 1, 50);
-        if (const int s = signals_.next(); s != 0 && s != SIGCHLD) ::kill(-n.pid, SIGKILL);  // asked twice
-      }
-    }
   }
 
   void wait() {
@@ -169,12 +94,10 @@ class show_case {
       if (n.talk) p.push_back({n.talk->fd(), POLLIN, 0});
     ::poll(p.data(), p.size(), 100);
     while (const int s = signals_.next()) asked_to_end_ |= s != SIGCHLD;
-    for (auto& n : nodes_)
-      if (!n.gone && reap(n.pid, watcher_, false)) {
-        n.gone = true;
-        n.talk.reset();
-        line(fmt::format("node {} (pid {}) has ended", n.name, n.pid));
-      }
+    for (const auto* ended : cluster_.reap()) {
+      std::ranges::find(nodes_, ended, &dev_node::process)->talk.reset();
+      line(fmt::format("node {} (pid {}) has ended", ended->name, ended->pid));
+    }
   }
 
   void talk(dev_node& n) {
@@ -191,21 +114,17 @@ class show_case {
 
   void forget(dev_node& n) {
     dev_node fresh;
-    fresh.name = n.name;
-    fresh.port = n.port;
-    fresh.home = n.home;
-    fresh.pid = n.pid;
-    fresh.gone = n.gone;
+    fresh.process = n.process;
     fresh.processed = n.processed;
     n = std::move(fresh);
   }
 
   /// What each node is asked for, and again when it refused.
   void connect(dev_node& n) {
-    if (n.gone || clock::now() < n.retry) return;
+    if (n.process->gone || clock::now() < n.retry) return;
     n.retry = clock::now() + 300ms;
     try {
-      if (!n.talk) n.talk.emplace(n.home / "control.sock");
+      if (!n.talk) n.talk.emplace(n.process->socket());
       auto& t = *n.talk;
       if (n.events == 0) n.events = t.send(wire::follow_events{0, true});
       if (n.runner == 0) n.runner = t.send(wire::add_runner{job});
@@ -252,7 +171,7 @@ class show_case {
       if (n.locks == 0) n.locks = n.talk->send(wire::list_locks{lock});
       if (round_ % 3 == 0 && n.append == 0)
         n.append =
-            n.talk->send(wire::append_journal{news, "", {{"tick", fmt::format("news {} from {}", round_, n.name)}}});
+            n.talk->send(wire::append_journal{news, "", {{"tick", fmt::format("news {} from {}", round_, n.name())}}});
       if (round_ % 3 == 1) invalidate(n);
     } catch (const command_error&) {
       forget(n);
@@ -260,7 +179,7 @@ class show_case {
   }
 
   void invalidate(dev_node& n) {
-    invalidating_ = {n.name, clock::now(), {}};
+    invalidating_ = {n.name(), clock::now(), {}};
     n.talk->send(wire::invalidate_cache{cache, fmt::format("name-{}", round_), false, 0});
   }
 
@@ -276,7 +195,7 @@ class show_case {
       n.status = 0;
       if (first_up() == &n) on_status(*s);
     } else if (const auto* r = std::get_if<wire::run_job>(&a.what)) {
-      machine::finish_run f{r->run.job, r->run.fence, machine::outcome::success, "tick on " + n.name, wall_now(), {}};
+      machine::finish_run f{r->run.job, r->run.fence, machine::outcome::success, "tick on " + n.name(), wall_now(), {}};
       n.talk->send(wire::finish_job{std::move(f)});
     } else if (const auto* g = std::get_if<wire::lock_granted>(&a.what)) {
       n.fence = g->fence;
@@ -297,7 +216,7 @@ class show_case {
       n.adding = 0;
     } else if (const auto* x = std::get_if<wire::appended>(&a.what)) {
       n.append = 0;
-      for (const auto id : x->ids) appended_by_[id] = n.name;
+      for (const auto id : x->ids) appended_by_[id] = n.name();
     } else if (std::holds_alternative<wire::journal_ready>(a.what)) {
       n.ready_news = true;
       n.retry = {};
@@ -335,18 +254,18 @@ class show_case {
     };
     const bool first = first_up() == &n;
     if (e.kind == "job.finished" && field("job") == job) {
-      if (field("outcome") == "success" && field("node") != n.name) seen_.insert("job");
+      if (field("outcome") == "success" && field("node") != n.name()) seen_.insert("job");
       if (!first) return;
       shown_.last =
           fmt::format("{} {} {} ms", clock_of(e.time), field("outcome") == "success" ? "ok" : field("outcome"),
                       field("took_ms").empty() ? "0" : field("took_ms"));
-      line(fmt::format("job      {}  {} on {}, seen by {}", job, field("outcome"), field("node"), n.name));
+      line(fmt::format("job      {}  {} on {}, seen by {}", job, field("outcome"), field("node"), n.name()));
     } else if (e.kind == "lock.granted" && field("lock") == lock) {
-      if (field("node") != n.name) seen_.insert("lock");
+      if (field("node") != n.name()) seen_.insert("lock");
       if (!first) return;
       shown_.holder = field("node");
       shown_.fence = std::strtoull(field("fence").c_str(), nullptr, 10);
-      line(fmt::format("lock     {}  {} has it, fence {}, seen by {}", lock, field("node"), field("fence"), n.name));
+      line(fmt::format("lock     {}  {} has it, fence {}, seen by {}", lock, field("node"), field("fence"), n.name()));
     } else if (first && (e.kind == "member.unreachable" || e.kind == "member.alive")) {
       line(fmt::format("member   {} is {}", field("node"), e.kind.substr(7)));
     }
@@ -358,8 +277,8 @@ class show_case {
     for (const auto& x : e.list) {
       const auto by = appended_by_.find(x.id);
       const std::string from = by == appended_by_.end() ? x.message.substr(x.message.size() - 1) : by->second;
-      if (from != n.name) seen_.insert("journal");
-      line(fmt::format("journal  {}  {} processed \"{}\"", news, n.name, x.message));
+      if (from != n.name()) seen_.insert("journal");
+      line(fmt::format("journal  {}  {} processed \"{}\"", news, n.name(), x.message));
       shown_.entries = std::max(shown_.entries, n.processed);
     }
     n.talk->send(wire::end_process{news, e.token, e.list.back().id});
@@ -369,10 +288,11 @@ class show_case {
     if (!i.remote || !i.key || i.origin != invalidating_.from) return;
     const auto us = std::chrono::duration<double, std::milli>(clock::now() - invalidating_.at).count();
     seen_.insert("invalidation");
-    invalidating_.gone += fmt::format(", {}on {} in {:.1f} ms", invalidating_.gone.empty() ? "gone " : "", n.name, us);
+    invalidating_.gone +=
+        fmt::format(", {}on {} in {:.1f} ms", invalidating_.gone.empty() ? "gone " : "", n.name(), us);
     shown_.invalidated = fmt::format("invalidated on {}{}", invalidating_.from, invalidating_.gone);
-    line(
-        fmt::format("cache    {}  {} invalidated on {}, gone on {} in {:.1f} ms", cache, *i.key, i.origin, n.name, us));
+    line(fmt::format("cache    {}  {} invalidated on {}, gone on {} in {:.1f} ms", cache, *i.key, i.origin, n.name(),
+                     us));
   }
 
   // ---- what people see
@@ -395,13 +315,6 @@ class show_case {
     return r;
   }
 
-  std::string last_log() const {
-    std::ifstream log(directory_ / "a.log");
-    std::string last;
-    for (std::string s; std::getline(log, s);) last = s;
-    return last.empty() ? "" : ": " + last;
-  }
-
   std::string screen() const {
     const auto& s = shown_.status;
     std::string r = fmt::format("\x1b[H\x1b[2J{}   cluster {}   view {}   leader {}   term {}\n",
@@ -410,26 +323,28 @@ class show_case {
     table t({"NODE", "PID", "ADDRESS", "STATE", "ROLE", "LOG", "RTT", "SINCE"});
     const auto now = wall_now();
     for (const auto& m : shown_.members.members) {
-      const auto n = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& x) { return x.name == m.name; });
-      t.add(
-          {m.name, n == nodes_.end() ? "-" : fmt::format("{}", n->pid), m.at.str(), paint(colour_of(m.state), m.state),
-           m.role, m.log == 0 ? "-" : fmt::format("{}{}", m.log, m.leader ? " *" : ""),
-           m.rtt_ms ? fmt::format("{:.2f} ms", *m.rtt_ms) : "-", m.since == wall_time() ? "-" : human(now - m.since)});
+      const auto n = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& x) { return x.name() == m.name; });
+      t.add({m.name, n == nodes_.end() ? "-" : fmt::format("{}", n->process->pid), m.at.str(),
+             paint(colour_of(m.state), m.state), m.role,
+             m.log == 0 ? "-" : fmt::format("{}{}", m.log, m.leader ? " *" : ""),
+             m.rtt_ms ? fmt::format("{:.2f} ms", *m.rtt_ms) : "-",
+             m.since == wall_time() ? "-" : human(now - m.since)});
     }
     r += t.text() + "\n";
     std::string counts;
-    for (const auto& n : nodes_) counts += fmt::format("  {} {}", n.name, n.processed);
+    for (const auto& n : nodes_) counts += fmt::format("  {} {}", n.name(), n.processed);
     r += fmt::format("job      {:<11} every 2 s   owner {}   last {}   next {}\n", job, shown_.owner, shown_.last,
                      shown_.next);
     r += fmt::format("lock     {:<11} holder {}   fence {}   {} waiting\n", lock, shown_.holder, shown_.fence,
                      shown_.waiting);
     r += fmt::format("journal  {:<11} {} entries {}\n", news, shown_.entries, counts);
     r += fmt::format("cache    {:<11} {}\n\n", cache, shown_.invalidated);
-    const auto victim = std::find_if(nodes_.rbegin(), nodes_.rend(), [](const auto& n) { return !n.gone; });
-    if (victim != nodes_.rend())
+    const auto& all = cluster_.nodes();
+    const auto victim = std::find_if(all.rbegin(), all.rend(), [](const auto& n) { return !n.gone; });
+    if (victim != all.rend())
       r += fmt::format(
           "Try: kill -9 {}        or in another terminal: coterie members --node {}, coterie events --node {}\n",
-          victim->pid, nodes_.front().name, nodes_.front().name);
+          victim->pid, all.front().name, all.front().name);
     return r + "Ctrl-C stops and removes everything.\n";
   }
 
@@ -440,8 +355,7 @@ class show_case {
   };
   const common& common_;
   const dev_options& opt_;
-  const fs::path directory_ = make_directory();
-  watcher watcher_{opt_.data.empty() ? directory_.string() : std::string()};
+  local_cluster cluster_{opt_.nodes, opt_.data, "dev"};
   signal_queue signals_;
   std::vector<dev_node> nodes_;
   shown shown_;

@@ -21,7 +21,7 @@ namespace {
 using action = std::function<int()>;
 
 /// Commands of the documentation that are not there yet: refused by name, so that nobody looks for a typing error.
-const std::array<std::string_view, 25> not_built = {"why",
+const std::array<std::string_view, 28> not_built = {"why",
                                                     "rtt",
                                                     "activate",
                                                     "passivate",
@@ -34,7 +34,10 @@ const std::array<std::string_view, 25> not_built = {"why",
                                                     "key",
                                                     "config",
                                                     "plugin",
-                                                    "bench",
+                                                    "bench lock",
+                                                    "bench invalidate",
+                                                    "bench membership",
+                                                    "bench catchup",
                                                     "doctor",
                                                     "lock break",
                                                     "job pause",
@@ -104,6 +107,7 @@ class grammar {
         &app, "--timeout", [this](ms d) { c.timeout = d; }, "how long to wait for an answer [5s]");
     nodes();
     cluster();
+    benches();
     locks();
     jobs();
     journals();
@@ -271,6 +275,33 @@ class grammar {
         ->required();
   }
 
+  void benches() {
+    auto* g =
+        add_group("bench", "measure a throw-away cluster of three nodes on this machine, and the machine's floor");
+    const auto add_bench = [&](const std::string& name, const std::string& help) {
+      auto* b = add(g, name, help, [this, name] {
+        bench_.what = name;
+        return bench(c, bench_);
+      });
+      b->add_option("--data", bench_.data, "keep the nodes' data here [a temporary directory, removed at the end]");
+      b->add_option("--size", bench_.size, "bytes of an entry")->check(CLI::Range(1, 65'536))->capture_default_str();
+      return b;
+    };
+    for (auto* b : {add_bench("append", "durable appends to a journal, acknowledged by a majority"),
+                    add_bench("read", "linearizable reads at a follower")}) {
+      b->add_option("--in-flight", bench_.in_flight, "requests under way at a time, several with commas")
+          ->delimiter(',')
+          ->check(CLI::Range(1, 4'096))
+          ->capture_default_str();
+      add_duration(
+          b, "--lasts", [this](ms d) { bench_.lasts = d; }, "how long each is measured [5s]");
+    }
+    add_bench("failover", "from a leader's end (killed, stopped, asked) to the next acknowledged append")
+        ->add_option("--times", bench_.times, "how often each")
+        ->check(CLI::Range(1, 1'000))
+        ->capture_default_str();
+  }
+
   void others() {
     auto* g = add_group("cache", "caches of the processes");
     add(g, "list", "caches of this node", [this] { return cache_list(c); });
@@ -293,6 +324,7 @@ class grammar {
   CLI::App* run_command_ = nullptr;
   CLI::Option* has_key_ = nullptr;
   dev_options dev_;
+  bench_options bench_;
   lock_exec_options exec_;
   job_add_options job_;
   journal_process_options process_;

@@ -101,7 +101,7 @@ constexpr E last_of() {
   if constexpr (std::is_same_v<E, calendar::dst_overlap>) return E::both;
   if constexpr (std::is_same_v<E, errc>) return E::unavailable;
   if constexpr (std::is_same_v<E, raft::entry_kind>) return E::configuration;
-  if constexpr (std::is_same_v<E, wire::join_verdict>) return E::outdated;
+  if constexpr (std::is_same_v<E, wire::join_verdict>) return E::elsewhere;
 }
 
 // ---- random values -------------------------------------------------------------------------------------------------

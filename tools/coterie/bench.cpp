@@ -1,0 +1,328 @@
+// Measures a throw-away cluster of three node processes on this machine, and beside it the floor that the machine sets
+// in the same run: a round trip over loopback, and an fdatasync with as many processes at it as there are nodes.
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <map>
+#include <numeric>
+#include <thread>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "commands.hpp"
+#include "local_cluster.hpp"
+#include "output.hpp"
+
+namespace coterie::command {
+
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr unsigned nodes = 3;
+const std::string journal = "bench.append";
+
+double us_since(clock::time_point t) { return std::chrono::duration<double, std::micro>(clock::now() - t).count(); }
+
+/// Sorted microseconds.
+double quantile(const std::vector<double>& sorted, double q) {
+  if (sorted.empty()) return 0;
+  return sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
+}
+
+struct row {
+  std::string what;
+  unsigned in_flight = 1;
+  double ops_per_s = 0;
+  std::vector<double> us;  ///< sorted
+  std::optional<double> fsyncs_per_op;
+};
+
+// ---- the machine's floor
+
+double loopback_round_trip(std::size_t size) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof a;
+  const int one = 1;
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&a), length) != 0 || ::listen(listener, 1) != 0 ||
+      ::getsockname(listener, reinterpret_cast<sockaddr*>(&a), &length) != 0)
+    throw command_error(failed, "cannot listen on loopback");
+  const auto pass = [size](int fd, std::vector<char>& b) {
+    for (std::size_t got = 0; got < size;) {
+      const auto n = ::read(fd, b.data() + got, size - got);
+      if (n <= 0) return false;
+      got += static_cast<std::size_t>(n);
+    }
+    return true;
+  };
+  std::thread echo([&] {
+    const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    std::vector<char> b(size);
+    while (pass(fd, b) && ::write(fd, b.data(), size) == static_cast<ssize_t>(size)) {
+    }
+    ::close(fd);
+  });
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  std::vector<double> us;
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&a), length) == 0) {
+    std::vector<char> b(size, 'x');
+    for (int i = 0; i < 5'000; ++i) {
+      const auto begun = clock::now();
+      if (::write(fd, b.data(), size) != static_cast<ssize_t>(size) || !pass(fd, b)) break;
+      us.push_back(us_since(begun));
+    }
+  }
+  ::close(fd);
+  echo.join();
+  ::close(listener);
+  std::ranges::sort(us);
+  return quantile(us, 0.5);
+}
+
+/// Median of an append to a preallocated file with fdatasync, while `processes` do the same.
+double shared_fdatasync(const std::filesystem::path& where, unsigned processes, std::size_t size) {
+  std::vector<pid_t> children;
+  std::array<int, 2> p{};
+  if (::pipe2(p.data(), O_CLOEXEC) != 0) throw command_error(failed, "cannot make a pipe");
+  for (unsigned i = 0; i < processes; ++i) {
+    const auto child = ::fork();
+    if (child != 0) {
+      children.push_back(child);
+      continue;
+    }
+    const auto file = where / fmt::format("floor{}", i);
+    const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    constexpr int rounds = 2'000;
+    [[maybe_unused]] const auto room = ::posix_fallocate(fd, 0, static_cast<off_t>(rounds * size));
+    const std::vector<char> b(size, 'x');
+    std::vector<double> us;
+    const auto until = clock::now() + 1s;
+    for (int k = 0; k < rounds && clock::now() < until; ++k) {
+      const auto begun = clock::now();
+      if (::pwrite(fd, b.data(), size, static_cast<off_t>(static_cast<std::size_t>(k) * size)) < 0 ||
+          ::fdatasync(fd) != 0)
+        break;
+      us.push_back(us_since(begun));
+    }
+    std::ranges::sort(us);
+    const double median = quantile(us, 0.5);
+    [[maybe_unused]] const auto n = ::write(p[1], &median, sizeof median);
+    ::unlink(file.c_str());
+    ::_exit(0);
+  }
+  std::vector<double> medians;
+  for (const auto child : children) {
+    double m = 0;
+    if (::read(p[0], &m, sizeof m) == static_cast<ssize_t>(sizeof m)) medians.push_back(m);
+    int s = 0;
+    ::waitpid(child, &s, 0);
+  }
+  ::close(p[0]);
+  ::close(p[1]);
+  std::ranges::sort(medians);
+  return quantile(medians, 0.5);
+}
+
+// ---- the cluster
+
+class subject {
+ public:
+  explicit subject(const std::string& data) : cluster_(nodes, data, "bench") {
+    cluster_.start();
+    wait_ready();
+  }
+
+  local_cluster& cluster() { return cluster_; }
+  client talk(const local_node& n) const { return client(n.socket()); }
+
+  /// Until all are members, alive in every view, and ready.
+  void wait_ready() {
+    const auto until = clock::now() + 60s;
+    for (const auto& n : cluster_.nodes())
+      for (;;) {
+        try {
+          auto c = talk(n);
+          c.ask<wire::member_list>(wire::wait_members{nodes}, ms(10'000));
+          if (c.ask<wire::status_info>(wire::get_status{}, ms(1'000)).ready) break;
+        } catch (const command_error&) {  // not yet
+        }
+        if (clock::now() >= until)
+          throw command_error(failed, "the nodes did not become a cluster within 60 s" + cluster_.last_log());
+        std::this_thread::sleep_for(20ms);
+      }
+  }
+
+  local_node& leader() {
+    const auto until = clock::now() + 20s;
+    for (;;) {
+      for (auto& n : cluster_.nodes()) {
+        try {
+          const auto s = talk(n).ask<wire::status_info>(wire::get_status{}, ms(1'000));
+          for (auto& l : cluster_.nodes())
+            if (l.name == s.leader && s.quorum) return l;
+        } catch (const command_error&) {  // the next one
+        }
+      }
+      if (clock::now() >= until) throw command_error(failed, "there is no leader");
+      std::this_thread::sleep_for(20ms);
+    }
+  }
+  local_node& follower() {
+    const auto& l = leader();
+    return *std::ranges::find_if(cluster_.nodes(), [&](const auto& n) { return n.name != l.name && !n.gone; });
+  }
+
+  /// Of the node with most of them.
+  std::uint64_t fsyncs() {
+    std::uint64_t most = 0;
+    for (const auto& n : cluster_.nodes()) {
+      auto s = talk(n).ask<wire::status_info>(wire::get_status{}, ms(5'000));
+      most = std::max(most, s.counters["disk.syncs"]);
+    }
+    return most;
+  }
+
+ private:
+  local_cluster cluster_;
+};
+
+/// One client on one connection that always has so many requests under way, each answered by itself.
+template <class Make>
+row load(subject& s, const local_node& at, std::string what, unsigned in_flight, ms lasts, Make make) {
+  row r{std::move(what), in_flight, 0, {}, {}};
+  auto c = s.talk(at);
+  std::map<std::uint64_t, clock::time_point> pending;
+  const auto run = [&](clock::time_point until, bool counted) {
+    const auto begun = clock::now();
+    std::uint64_t done = 0;
+    while (clock::now() < until) {
+      while (pending.size() < in_flight) {
+        const auto t = clock::now();
+        pending[c.send(make())] = t;
+      }
+      auto a = c.next(until);
+      for (; a; a = c.poll()) {
+        if (const auto* f = std::get_if<failure>(&a->what)) raise(*f);
+        const auto it = pending.find(a->call);
+        if (it == pending.end()) continue;
+        if (counted) r.us.push_back(us_since(it->second));
+        pending.erase(it);
+        ++done;
+      }
+    }
+    return static_cast<double>(done) / (us_since(begun) / 1e6);
+  };
+  run(clock::now() + lasts / 5, false);  // warm
+  const auto before = s.fsyncs();
+  r.ops_per_s = run(clock::now() + lasts, true);
+  std::ranges::sort(r.us);
+  if (!r.us.empty()) r.fsyncs_per_op = static_cast<double>(s.fsyncs() - before) / static_cast<double>(r.us.size());
+  return r;
+}
+
+wire::request append_of(std::size_t size) {
+  return wire::append_journal{journal, "", {{"bench", std::string(size, 'x')}}};
+}
+
+/// From the moment that the leader goes until an append that began after it is acknowledged at another node.
+row failover(subject& s, const std::string& what, unsigned times, std::size_t size) {
+  row r{what, 1, 0, {}, {}};
+  for (unsigned i = 0; i < times; ++i) {
+    auto& old = s.leader();
+    auto& at = s.follower();
+    auto c = s.talk(at);
+    c.ask(append_of(size), ms(5'000));
+    const auto begun = clock::now();
+    if (what == "transfer")
+      c.send(wire::transfer_leadership{at.name}, ms(10'000));
+    else
+      s.cluster().signal(old, what == "killed" ? SIGKILL : SIGSTOP);
+    for (bool done = false; !done;) {
+      const auto call = c.send(append_of(size), ms(10'000));
+      for (auto a = c.next(in(ms(12'000))); a; a = c.next(in(ms(12'000))))
+        if (a->call == call) {
+          done = !std::holds_alternative<failure>(a->what);
+          break;
+        }
+      if (us_since(begun) > 20e6) throw command_error(failed, "no append was acknowledged within 20 s");
+    }
+    r.us.push_back(us_since(begun));
+    if (what == "stopped") s.cluster().signal(old, SIGCONT);
+    if (what == "killed") {
+      s.cluster().wait_gone(old);
+      s.cluster().start(old);
+    }
+    s.wait_ready();
+  }
+  std::ranges::sort(r.us);
+  return r;
+}
+
+json to_json(const row& r) {
+  return {{"what", r.what},
+          {"system", "coterie"},
+          {"in_flight", r.in_flight},
+          {"ops_per_s", r.ops_per_s > 0 ? json(r.ops_per_s) : json(nullptr)},
+          {"p50_us", quantile(r.us, 0.5)},
+          {"p99_us", quantile(r.us, 0.99)},
+          {"p999_us", quantile(r.us, 0.999)},
+          {"fsyncs_per_op", r.fsyncs_per_op ? json(*r.fsyncs_per_op) : json(nullptr)},
+          {"samples", r.us.size()}};
+}
+
+std::string human_us(double us) {
+  return us < 1'000 ? fmt::format("{:.0f} us", us) : fmt::format("{:.1f} ms", us / 1'000);
+}
+
+}  // namespace
+
+int bench(const common& c, const bench_options& o) {
+  subject s(o.data);
+  const auto where = s.cluster().nodes().front().home;
+  const double rtt = loopback_round_trip(o.size), sync = shared_fdatasync(where, nodes, o.size);
+  std::vector<row> rows;
+  if (o.what == "append") {
+    for (const auto n : o.in_flight)
+      rows.push_back(load(s, s.leader(), "append", n, o.lasts, [&] { return append_of(o.size); }));
+  } else if (o.what == "read") {
+    for (const auto n : o.in_flight)
+      rows.push_back(load(s, s.follower(), "read", n, o.lasts, [] { return wire::request(wire::wait_visible{}); }));
+  } else {
+    for (const auto* how : {"killed", "stopped", "transfer"}) rows.push_back(failover(s, how, o.times, o.size));
+  }
+  if (c.as_json) {
+    json all = json::array();
+    for (const auto& r : rows) all.push_back(to_json(r));
+    print(json{{"floor", {{"rtt_us", rtt}, {"fdatasync_us", sync}}},
+               {"machine", {{"cores", std::thread::hardware_concurrency()}, {"nodes", nodes}, {"bytes", o.size}}},
+               {"rows", all}});
+    return ok;
+  }
+  print_text(fmt::format(
+      "{} nodes on this machine ({} cores), {} bytes; the floor: a round trip over loopback {}, an fdatasync "
+      "with {} processes at it {}\n",
+      nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), nodes, human_us(sync)));
+  table t({"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "FSYNCS/OP", "SAMPLES"});
+  for (const auto& r : rows)
+    t.add({r.what, fmt::format("{}", r.in_flight), r.ops_per_s > 0 ? fmt::format("{:.0f}", r.ops_per_s) : "-",
+           human_us(quantile(r.us, 0.5)), human_us(quantile(r.us, 0.99)), human_us(quantile(r.us, 0.999)),
+           r.fsyncs_per_op ? fmt::format("{:.3f}", *r.fsyncs_per_op) : "-", fmt::format("{}", r.us.size())});
+  print_text(t.text());
+  return ok;
+}
+
+}  // namespace coterie::command

@@ -1,0 +1,55 @@
+// A cluster of node processes of this program on loopback: started, watched and ended with the object. Knows processes,
+// ports and directories, nothing of what the nodes are used for.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "process.hpp"
+
+namespace coterie::command {
+
+struct local_node {
+  std::string name;
+  std::uint16_t port = 0;
+  std::filesystem::path home;
+  pid_t pid = -1;
+  bool gone = false;
+  std::filesystem::path socket() const { return home / "control.sock"; }
+};
+
+class local_cluster {
+ public:
+  /// Starts nothing yet. `data`: where it is kept; empty = a temporary directory, removed at the end, however that
+  /// comes.
+  local_cluster(unsigned nodes, const std::string& data, std::string cluster);
+  ~local_cluster();
+  local_cluster(const local_cluster&) = delete;
+
+  void start();  ///< all
+  void start(local_node&);
+  /// Sends the signal; a node that ends by it is noticed by reap().
+  void signal(const local_node&, int) const;
+  /// Those that have ended since the last call.
+  std::vector<local_node*> reap();
+  void wait_gone(local_node&);
+  /// SIGTERM to all, SIGKILL after 5 s, or at once when another signal comes.
+  void end(const signal_queue* signals = nullptr) noexcept;
+
+  std::vector<local_node>& nodes() { return nodes_; }
+  const std::vector<local_node>& nodes() const { return nodes_; }
+  /// The last line of the first node's log, behind ": "; empty when there is none.
+  std::string last_log() const;
+
+ private:
+  const bool kept_;
+  const std::string cluster_;
+  const std::filesystem::path directory_;
+  watcher watcher_;
+  std::string seeds_;
+  std::vector<local_node> nodes_;
+};
+
+}  // namespace coterie::command
