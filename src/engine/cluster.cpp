@@ -87,6 +87,15 @@ void engine::state::on_frame(const frame_in& f) {
 }
 
 void engine::state::on_hello(stream_id id, const swim::hello& h) {
+  const bool again = links.owner(id).has_value();
+  // First of all, so that it is told why: the rules of genesis drop it too, without a word.
+  if (h.cluster == opt.cluster && h.cluster_known == ctx.cluster && h.id != ctx.self && !again)
+    if (auto refusal = judge(h)) {
+      ctx.stats.add("hello.outdated");
+      ctx.log(log_level::warn, refusal->reason);
+      links.send_on(id, std::move(*refusal));
+      return links.mute(id);
+    }
   if (genesis) {
     if (auto ok = genesis->on_hello(h, links.dialled(id), ctx.now.steady); !ok) {
       ctx.stats.add("hello.refused");
@@ -97,14 +106,6 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
     ctx.stats.add("hello.other_cluster");
     return links.hang_up(id);
   }
-  const bool again = links.owner(id).has_value();
-  if (h.id != ctx.self && !again)
-    if (auto refusal = judge(h)) {
-      ctx.stats.add("hello.outdated");
-      ctx.log(log_level::warn, refusal->reason);
-      links.send_on(id, std::move(*refusal));
-      return links.mute(id);
-    }
   links.bind(id, h.id, h.epoch);
   if (h.id == ctx.self) return;
   links.learn(h.id, h.advertise);
