@@ -89,7 +89,8 @@ void engine::state::on_frame(const frame_in& f) {
 void engine::state::on_hello(stream_id id, const swim::hello& h) {
   const bool again = links.owner(id).has_value();
   // First of all, so that it is told why: the rules of genesis drop it too, without a word.
-  if (h.cluster == opt.cluster && h.cluster_known == ctx.cluster && h.id != ctx.self && !again)
+  const bool of_others = h.cluster_known && ctx.cluster && h.cluster_known != ctx.cluster;
+  if (h.cluster == opt.cluster && !of_others && h.id != ctx.self && !again)
     if (auto refusal = judge(h)) {
       ctx.stats.add("hello.outdated");
       ctx.log(log_level::warn, refusal->reason);

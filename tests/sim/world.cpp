@@ -121,7 +121,7 @@ const engine::engine& world::node(std::size_t i) const { return *nodes_[i]->engi
 test::memory_disk& world::disk(std::size_t i) { return nodes_[i]->disk; }
 const std::string& world::name(std::size_t i) const { return nodes_[i]->name; }
 bool world::left(std::size_t i) const {
-  return nodes_[i]->disk.durable(disk::space::meta, to_bytes("ended")).has_value();
+  return nodes_[i]->disk.contains(disk::space::meta, to_bytes("ended"));
 }
 std::uint32_t world::life(std::size_t i) const { return nodes_[i]->life; }
 

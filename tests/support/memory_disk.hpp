@@ -175,6 +175,8 @@ class memory_disk {
     const auto it = m.find(key);
     return it == m.end() ? std::nullopt : std::optional(it->second);
   }
+  /// What is there now, durable or not.
+  bool contains(disk::space in, const bytes& key) const { return spaces_[at(in)]->contains(key); }
   std::size_t size(disk::space in) const { return spaces_[at(in)]->size(); }
   std::uint64_t syncs() const { return syncs_; }
 
