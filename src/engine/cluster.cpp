@@ -93,7 +93,7 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
   if (h.cluster == opt.cluster && !of_others && h.id != ctx.self && !again)
     if (auto refusal = judge(h)) {
       ctx.stats.add("hello.outdated");
-      ctx.log(log_level::warn, refusal->reason);
+      if (std::exchange(last_refusal, refusal->reason) != refusal->reason) ctx.log(log_level::warn, refusal->reason);
       links.send_on(id, std::move(*refusal));
       return links.mute(id);
     }

@@ -168,7 +168,7 @@ struct engine::state {
   instant next_chores = instant::min(), next_join = instant::min(), next_request_tick = instant::min(),
           next_lead = instant::min(), led_since = instant::min(), next_swap = instant::min();
   std::map<node_id, instant> living_since;  // by gossip
-  std::string shown_state, told_to_wait;
+  std::string shown_state, told_to_wait, last_refusal;
   node_id shown_leader;
 };
 

@@ -419,6 +419,40 @@ TEST_CASE("a leader that nobody stores for steps down, unless it is alone") {
   CHECK(one.leader() == 1);
 }
 
+// ---- a copy of a disk (docs/consensus.md 1.6)
+// ------------------------------------------------------------------------
+
+TEST_CASE("the only voter among others waits before it leads, so that they can tell it what it forgot") {
+  cluster alone;
+  alone.add(1, voters({1}));
+  alone.advance(1ms);
+  CHECK(alone.leader() == 1);
+
+  cluster c;
+  c.add(1, {ids({1}), {}, ids({2})});
+  c.advance(299ms);
+  CHECK(c.leader() == 0);
+  c.advance(500ms);
+  CHECK(c.leader() == 1);
+}
+
+TEST_CASE("one that stands back neither leads nor campaigns, and goes on afterwards") {
+  cluster c;
+  c.add(1, {ids({1}), {}, ids({2})});
+  c.advance(1s);
+  REQUIRE(c.leader() == 1);
+  const auto before = c[1].current_term();
+  c[1].stand_back(c.now() + 5s, c.now());
+  c.settle();
+  CHECK(c.leader() == 0);
+  CHECK(!c[1].propose({text("x")}, c.now()));
+  c.advance(4s);
+  CHECK(c.leader() == 0);
+  CHECK(c[1].current_term() == before);
+  c.advance(2s);
+  CHECK(c.leader() == 1);
+}
+
 // ---- thesis 3.10: transfer ------------------------------------------------------------------------------------------
 
 TEST_CASE("3.10: leadership goes to the target, which first gets what it lacks") {
