@@ -120,9 +120,7 @@ bool world::paused(std::size_t i) const { return nodes_[i]->paused > 0; }
 const engine::engine& world::node(std::size_t i) const { return *nodes_[i]->engine; }
 test::memory_disk& world::disk(std::size_t i) { return nodes_[i]->disk; }
 const std::string& world::name(std::size_t i) const { return nodes_[i]->name; }
-bool world::left(std::size_t i) const {
-  return nodes_[i]->disk.contains(disk::space::meta, to_bytes("ended"));
-}
+bool world::left(std::size_t i) const { return nodes_[i]->disk.contains(disk::space::meta, to_bytes("ended")); }
 std::uint32_t world::life(std::size_t i) const { return nodes_[i]->life; }
 
 std::size_t world::node_of(const address& a) const {
