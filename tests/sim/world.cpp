@@ -166,7 +166,10 @@ void world::start(std::size_t i) {
     return trace(i, "can't start: " + (p ? std::string() : p.error().message));
   }
   if (!p) return watch.violation(fmt::format("{} can't recover: {}", n.name, p.error().message));
-  n.disk.write(p->first_write, true);
+  if (!n.disk.write(p->first_write, true)) {
+    n.disk.kill();
+    return trace(i, "can't start: its disk fails");
+  }
   engine::options o;
   o.name = n.name;
   o.advertise = n.at;
