@@ -4,17 +4,14 @@
 #include "engine/answers.hpp"
 
 #include "catch.hpp"
+#include "unit/engine/expect.hpp"
 #include "unit/engine/nodes.hpp"
 
 namespace {
 
 using namespace coterie;
 using namespace coterie::engine;
-
-std::optional<errc> refusal(const std::optional<wire::response>& r) {
-  const auto* f = r ? std::get_if<failure>(&*r) : nullptr;
-  return f != nullptr ? std::optional(f->code) : std::nullopt;
-}
+using test::refusal;
 
 /// Calls f with a default value of every request there is.
 template <std::size_t I = 0, class F>
