@@ -46,7 +46,11 @@ void replica::on_written(const raft_persist& p) {
   for (const auto& m : p.then_send) send(m);
 }
 
-void replica::on_unreachable(node_id id, bool crashed) { core_.on_unreachable(id, crashed, ctx_.now.steady); }
+void replica::on_unreachable(node_id id, bool crashed) {
+  // What was on its way is lost, even if a stream comes back at once.
+  end_transfer(id, false);
+  core_.on_unreachable(id, crashed, ctx_.now.steady);
+}
 
 void replica::tick() {
   core_.tick(ctx_.now.steady);
