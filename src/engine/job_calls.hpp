@@ -30,7 +30,7 @@ class job_calls {
   void on_installed(const machine::machine&);
   void begin_stop();
   void resume() { stopping_ = false; }
-  bool idle() const { return running_.empty(); }
+  bool idle() const { return running_.empty() && finishing_.empty(); }
 
  private:
   struct runner {

@@ -1,0 +1,254 @@
+// Reads that show everything committed before them, waits for members, and requests that end without an answer: what a
+// caller is told, and when.
+#include <algorithm>
+
+#include "catch.hpp"
+#include "unit/engine/expect.hpp"
+#include "unit/engine/nodes.hpp"
+
+namespace {
+
+using namespace coterie;
+using namespace coterie::test;
+using Catch::Matchers::Contains;
+
+wire::add_job job(std::string id, std::string runner, duration every = 1h) {
+  wire::add_job r;
+  r.job.id = std::move(id);
+  r.job.config.runner = std::move(runner);
+  r.job.config.when = calendar::interval_schedule{std::chrono::duration_cast<std::chrono::milliseconds>(every), {}};
+  return r;
+}
+
+std::vector<wire::request> all_reads() {
+  return {wire::list_locks{}, wire::list_jobs{}, wire::job_history{"j"}, wire::reset_journal{"orders"},
+          wire::wait_visible{}};
+}
+
+}  // namespace
+
+TEST_CASE("locks are listed with owner, fence, label and waiters, all or by name") {
+  nodes w(2);
+  REQUIRE(w.run_until_active());
+  const auto fence = expect<wire::lock_granted>(w.ask(0, wire::acquire_lock{"l", "mine", {}})).fence;
+  expect<wire::lock_granted>(w.ask(1, wire::acquire_lock{"m", "", {}}));
+  w.call(1, wire::acquire_lock{"l", "", {}});
+  w.run(100ms);
+  for (std::size_t i = 0; i < 2; ++i) {
+    REQUIRE(expect<wire::lock_list>(w.ask(i, wire::list_locks{})).locks.size() == 2);
+    const auto one = expect<wire::lock_list>(w.ask(i, wire::list_locks{"l"})).locks;
+    REQUIRE(one.size() == 1);
+    REQUIRE(one.front().owner == "a");
+    REQUIRE(one.front().fence == fence);
+    REQUIRE(one.front().label == "mine");
+    REQUIRE(one.front().waiters == 1);
+    REQUIRE(expect<wire::lock_list>(w.ask(i, wire::list_locks{"none"})).locks.empty());
+  }
+}
+
+TEST_CASE("jobs are listed all, by id or by runner, with whether anybody can run them") {
+  nodes w(1);
+  REQUIRE(w.run_until_active());
+  w.call(0, wire::add_runner{"backup"});
+  for (const auto& j : {job("one", "backup"), job("two", "mail")}) REQUIRE(is<wire::job_added>(w.ask(0, j)));
+  w.run(500ms);
+  REQUIRE(expect<wire::job_list>(w.ask(0, wire::list_jobs{})).jobs.size() == 2);
+  const auto mine = expect<wire::job_list>(w.ask(0, wire::list_jobs{"", "backup"})).jobs;
+  REQUIRE(mine.size() == 1);
+  REQUIRE(mine.front().runnable);
+  REQUIRE(mine.front().owner == "a");
+  const auto other = expect<wire::job_list>(w.ask(0, wire::list_jobs{"two", ""})).jobs;
+  REQUIRE(!other.front().runnable);
+  REQUIRE(other.front().owner.empty());
+  REQUIRE(expect<wire::job_list>(w.ask(0, wire::list_jobs{"", "none"})).jobs.empty());
+  for (const wire::request& r : {wire::request(wire::list_jobs{"none", ""}), wire::request(wire::job_history{"none"}),
+                                 wire::request(wire::list_jobs{"one", "mail"})}) {
+    REQUIRE(refusal(w.ask(0, r)) == errc::not_found);
+    REQUIRE_THAT(reason(w.ask(0, r)), Contains("see coterie job list"));
+  }
+}
+
+TEST_CASE("a job without an id is given one") {
+  nodes w(1);
+  REQUIRE(w.run_until_active());
+  const auto a = expect<wire::job_added>(w.ask(0, job("", "backup"))).id;
+  const auto b = expect<wire::job_added>(w.ask(0, job("", "backup"))).id;
+  REQUIRE(a.size() == 4 + 32);
+  REQUIRE(a.starts_with("job-"));
+  REQUIRE(a != b);
+}
+
+TEST_CASE("a history is told newest first, with where each run was, and no more than asked for") {
+  nodes w(1);
+  REQUIRE(w.run_until_active());
+  REQUIRE(is<wire::job_added>(w.ask(0, job("j", "backup", 1s))));
+  w.run(4s);  // without a runner each is recorded as unavailable
+  const auto runner = w.call(0, wire::add_runner{"backup"});
+  REQUIRE(w.run_until([&] { return is<wire::run_job>(w.answers(runner).list.back()); }));
+  machine::finish_run f;
+  f.id = "j";
+  f.fence = std::get<wire::run_job>(w.answers(runner).list.back()).run.fence;
+  REQUIRE(is<wire::done>(w.ask(0, wire::finish_job{f})));
+  const auto all = expect<wire::run_list>(w.ask(0, wire::job_history{"j", 100})).runs;
+  REQUIRE(all.size() > 3);
+  REQUIRE(all.front().node == "a");
+  REQUIRE(all.front().run.what == machine::outcome::success);
+  REQUIRE(all.back().node.empty());
+  REQUIRE(all.back().run.what == machine::outcome::unavailable);
+  REQUIRE(std::ranges::is_sorted(all, std::greater{}, [](const auto& r) { return r.run.number; }));
+  REQUIRE(expect<wire::run_list>(w.ask(0, wire::job_history{"j", 2})).runs.size() == 2);
+  REQUIRE(expect<wire::run_list>(w.ask(0, wire::job_history{"j", 0})).runs.size() == 1);
+  // A line that does not decode is left out.
+  w.disk(0).write({disk::put(disk::space::state, machine::history_key("j", all.front().run.number), to_bytes("rot"))},
+                  true);
+  REQUIRE(expect<wire::run_list>(w.ask(0, wire::job_history{"j", 1})).runs.empty());
+}
+
+TEST_CASE("a read without a majority is refused when its time is up") {
+  nodes w(3);
+  REQUIRE(w.run_until_active());
+  w.cut(0);
+  w.run(3s);
+  for (const auto& r : all_reads()) {
+    const auto id = w.call(0, r, 1'000ms);
+    w.run(900ms);
+    REQUIRE(w.answers(id).list.empty());
+    w.run(300ms);
+    REQUIRE(refusal(w.answers(id).list.front()) == errc::no_quorum);
+  }
+}
+
+TEST_CASE("a read that is not confirmed although there is a majority runs into its time") {
+  nodes w(3);
+  REQUIRE(w.run_until_active());
+  const auto other = (*w.leader() + 1) % 3;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    return from == other && r && std::holds_alternative<raft::read_request>(r->body);
+  };
+  const auto r = w.ask(other, wire::wait_visible{});
+  REQUIRE(refusal(r) == errc::timeout);
+  REQUIRE_THAT(reason(r), Contains("was not confirmed in time"));
+  // Repeated until it gets through.
+  const auto id = w.call(other, wire::wait_visible{});
+  w.run(1s);
+  w.lose = nullptr;
+  REQUIRE(w.run_until([&] { return w.answers(id).over; }, 4s));
+  REQUIRE(is<wire::done>(w.answers(id).list.front()));
+}
+
+TEST_CASE("a read goes on under the next leader") {
+  nodes w(3);
+  REQUIRE(w.run_until_active());
+  const auto leader = *w.leader();
+  const auto id = w.call((leader + 1) % 3, wire::wait_visible{});
+  w.kill(leader);
+  const auto after = w.call((leader + 1) % 3, wire::list_locks{});
+  REQUIRE(w.run_until([&] { return w.answers(after).over; }, 4s));
+  REQUIRE(is<wire::lock_list>(w.answers(after).list.front()));
+  REQUIRE(is<wire::done>(w.answers(id).list.front()));
+}
+
+TEST_CASE("reads that nobody waits for are forgotten, and only so many wait") {
+  engine::options o;
+  o.max_calls = 2;
+  nodes w(3, o);
+  const auto one = w.call(0, wire::list_locks{}), two = w.call(0, wire::list_jobs{});
+  const auto r = w.ask(0, wire::wait_visible{});
+  REQUIRE(refusal(r) == errc::limit);
+  REQUIRE_THAT(reason(r), Contains("too many reads"));
+  w.cancel(0, one);
+  REQUIRE(w.run_until_active());
+  REQUIRE(w.answers(one).list.empty());
+  REQUIRE(is<wire::job_list>(w.answers(two).list.front()));
+}
+
+TEST_CASE("a request that no majority hears is refused, or unsure once it was sent") {
+  nodes w(3);
+  REQUIRE(w.run_until_active());
+  const auto leader = *w.leader(), other = (leader + 1) % 3;
+  const wire::append_journal entry{"orders", "", {{"t", "m"}}};
+  w.cut(other);
+  w.run(1s);
+  REQUIRE(refusal(w.ask(other, entry)) == errc::no_quorum);
+  w.cut(other, false);
+  REQUIRE(w.run_until_active());
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    return from == other && std::holds_alternative<wire::forward>(m);
+  };
+  REQUIRE(refusal(w.ask(other, entry)) == errc::indeterminate);
+}
+
+TEST_CASE("a command that makes no sense is refused before it is sent") {
+  nodes w(1);
+  REQUIRE(w.run_until_active());
+  REQUIRE(refusal(w.ask(0, wire::append_journal{"orders", "", {}})) == errc::bad_argument);
+  REQUIRE(refusal(w.ask(0, wire::keep_journal{"orders", 1ms})) == errc::bad_argument);
+  REQUIRE(refusal(w.ask(0, wire::remove_job{""})) == errc::bad_name);
+  REQUIRE(refusal(w.ask(0, wire::remove_job{"none"})) == errc::not_found);
+}
+
+TEST_CASE("only so many requests wait, and one that is withdrawn makes room") {
+  engine::options o;
+  o.max_calls = 2;
+  nodes w(3, o);  // not formed yet: all of them wait
+  const wire::append_journal entry{"orders", "", {{"t", "m"}}};
+  const auto one = w.call(0, entry), two = w.call(0, entry);
+  REQUIRE(refusal(w.ask(0, entry, 1ms)) == errc::limit);
+  w.cancel(0, one);
+  const auto three = w.call(0, entry);
+  REQUIRE(w.run_until([&] { return w.answers(two).over && w.answers(three).over; }));
+  REQUIRE(is<wire::appended>(w.answers(two).list.front()));
+  REQUIRE(is<wire::appended>(w.answers(three).list.front()));
+  REQUIRE(w.answers(one).list.empty());
+  w.run(1s);
+  REQUIRE(w[0].look().machine->journals().at("orders").total == 2);
+}
+
+TEST_CASE("one that was sent already is carried on although nobody waits for it") {
+  nodes w(3);
+  REQUIRE(w.run_until_active());
+  const auto other = (*w.leader() + 1) % 3;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    return from == other && std::holds_alternative<wire::forward>(m);
+  };
+  const auto id = w.call(other, wire::append_journal{"orders", "", {{"t", "m"}}});
+  w.cancel(other, id);
+  w.lose = nullptr;
+  REQUIRE(w.run_until([&] { return w[other].look().machine->journals().contains("orders"); }));
+  REQUIRE(w.answers(id).list.empty());
+}
+
+TEST_CASE("who waits for members is answered when they are there, for everybody") {
+  nodes w(2);
+  const auto two = w.call(0, wire::wait_members{2}), three = w.call(0, wire::wait_members{3}, 60'000ms),
+             gone = w.call(0, wire::wait_members{3}, 60'000ms);
+  REQUIRE(w.answers(two).list.empty());
+  w.cancel(0, gone);
+  REQUIRE(w.run_until([&] { return w.answers(two).over; }));
+  REQUIRE(expect<wire::member_list>(w.answers(two).list.front()).members.size() == 2);
+  REQUIRE(w.run_until_active());
+  w.run(1s);
+  REQUIRE(w.answers(three).list.empty());
+  w.add("c");
+  REQUIRE(w.run_until([&] { return w.answers(three).over; }));
+  REQUIRE(expect<wire::member_list>(w.answers(three).list.front()).members.size() == 3);
+  REQUIRE(w.answers(gone).list.empty());
+}
+
+TEST_CASE("who waits for members in vain is told how far it came") {
+  nodes w(3);
+  w.cut(0);
+  auto r = w.ask(0, wire::wait_members{3});
+  REQUIRE(refusal(r) == errc::timeout);
+  REQUIRE_THAT(reason(r), Contains("of 3 members are alive, and the cluster is not formed"));
+  w.cut(0, false);
+  REQUIRE(w.run_until_active());
+  r = w.ask(0, wire::wait_members{4});
+  REQUIRE_THAT(reason(r), Contains("3 of 4 members are alive: see coterie status"));
+  engine::options o;
+  o.gossip_only = true;
+  nodes g(2, o);
+  g.run(2s);
+  REQUIRE(is<wire::member_list>(g.ask(0, wire::wait_members{2})));
+}
