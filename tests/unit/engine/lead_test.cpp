@@ -1,0 +1,157 @@
+// What a leader makes of commands and renewals that others send it, and who is told what when it can't.
+#include <algorithm>
+
+#include "catch.hpp"
+#include "unit/engine/expect.hpp"
+#include "unit/engine/nodes.hpp"
+
+namespace {
+
+using namespace coterie;
+using namespace coterie::test;
+
+/// A leader and others, and what the leader (or a follower that is taken for it) says back.
+struct led_world : nodes {
+  std::size_t leader = 0, other = 0, third = 0;
+  std::vector<wire::forward_refused> refused;
+  std::vector<wire::keepalive_ack> acks;
+
+  explicit led_world(engine::options o = {}) : nodes(3, std::move(o)) {
+    REQUIRE(run_until_active());
+    leader = *nodes::leader();
+    other = (leader + 1) % 3;
+    third = (leader + 2) % 3;
+    lose = [this](std::size_t from, std::size_t, const wire::peer_message& m) { return spy(from, m); };
+  }
+  bool spy(std::size_t, const wire::peer_message& m) {
+    if (const auto* r = std::get_if<wire::forward_refused>(&m)) refused.push_back(*r);
+    if (const auto* a = std::get_if<wire::keepalive_ack>(&m)) acks.push_back(*a);
+    return false;
+  }
+  session_epoch session(std::size_t i) const { return (*this)[i].look().session; }
+  static machine::command command(session_epoch s, std::uint64_t seq, machine::command_body b) {
+    return {s, request_seq(seq), {}, {}, std::move(b)};
+  }
+  static wire::forward forward(const std::vector<machine::command>& list) {
+    wire::forward f;
+    for (const auto& c : list) f.commands.push_back(wire::encode(c));
+    return f;
+  }
+  static machine::journal_append entry() { return {"orders", "", {{"t", "m"}}}; }
+  bool has(std::string_view journal) const { return (*this)[leader].look().machine->journals().contains(journal); }
+};
+
+}  // namespace
+
+TEST_CASE("a forwarded command that does not decode is left out, the others are done") {
+  led_world w;
+  auto f = w.forward({w.command(w.session(w.other), 1'000, w.entry())});
+  f.commands.insert(f.commands.begin(), shared_bytes(to_bytes("rot")));
+  w.say(w.other, w.leader, f);
+  w.run(100ms);
+  REQUIRE(w.counted(w.leader, "forward.undecodable") == 1);
+  REQUIRE(w.has("orders"));
+  REQUIRE(w.refused.empty());
+  w.say(w.other, w.leader, wire::forward{{shared_bytes(to_bytes("rot"))}});
+  REQUIRE(w.counted(w.leader, "forward.undecodable") == 2);
+}
+
+TEST_CASE("nobody ends another's session by a forwarded command") {
+  led_world w;
+  const auto s = w.session(w.third);
+  w.say(w.other, w.leader,
+        w.forward({w.command({}, 0, machine::expire_session{s, w[w.leader].look().raft->current_term()})}));
+  w.run(100ms);
+  REQUIRE(w.counted(w.leader, "forward.expire_refused") == 1);
+  REQUIRE(w[w.leader].look().machine->session(s) != nullptr);
+}
+
+TEST_CASE("who does not lead says that nothing was done") {
+  led_world w;
+  w.say(w.other, w.third, w.forward({w.command(w.session(w.other), 7, w.entry())}));
+  REQUIRE(w.refused.size() == 1);
+  REQUIRE(w.refused.front().code == errc::unavailable);
+  REQUIRE(w.refused.front().requests.front() == std::pair(w.session(w.other), request_seq(7)));
+  w.run(100ms);
+  REQUIRE(!w.has("orders"));
+}
+
+TEST_CASE("a leader whose disk is nearly full refuses what fills it, and does the rest") {
+  led_world w;
+  w.tell(w.leader, engine::disk_space{true});
+  const auto s = w.session(w.other);
+  w.say(w.other, w.leader,
+        w.forward({w.command(s, 7, w.entry()), w.command(s, 8, machine::register_runner{"backup"})}));
+  REQUIRE(w.refused.size() == 1);
+  REQUIRE(w.refused.front().code == errc::limit);
+  REQUIRE(w.refused.front().requests == std::vector{std::pair(s, request_seq(7))});
+  w.run(100ms);
+  REQUIRE(w[w.leader].look().machine->session(s)->runners == std::vector<std::string>{"backup"});
+  REQUIRE(!w.has("orders"));
+}
+
+TEST_CASE("a leader that has too much on its way asks to be asked again") {
+  engine::options o;
+  o.raft.max_uncommitted_bytes = 2'000;
+  led_world w(o);
+  w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+    w.spy(from, m);
+    const auto* r = std::get_if<raft::message>(&m);
+    return to == w.leader && r && std::holds_alternative<raft::append_response>(r->body);
+  };
+  auto big = w.entry();
+  big.items.front().message = std::string(1'500, 'x');
+  const auto s = w.session(w.other);
+  w.say(w.other, w.leader, w.forward({w.command(s, 7, big)}));
+  REQUIRE(w.refused.empty());
+  w.say(w.other, w.leader, w.forward({w.command(s, 8, big)}));
+  REQUIRE(w.refused.size() == 1);
+  REQUIRE(w.refused.front().code == errc::timeout);
+  REQUIRE(w.refused.front().requests.front().second == request_seq(8));
+}
+
+TEST_CASE("a refusal of what one never asked, or asked in another session, changes nothing") {
+  led_world w;
+  const auto s = w.session(w.other);
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    return from == w.other && std::holds_alternative<wire::forward>(m);
+  };
+  const auto id = w.call(w.other, wire::append_journal{"orders", "", {{"t", "m"}}});
+  w.say(w.leader, w.other, wire::forward_refused{{{s, request_seq(999)}}, errc::limit});
+  w.say(w.leader, w.other, wire::forward_refused{{{session_epoch(1), request_seq(1)}}, errc::limit});
+  REQUIRE(w.answers(id).list.empty());
+  w.lose = nullptr;
+  REQUIRE(w.run_until([&] { return w.answers(id).over; }, 4s));
+  REQUIRE(is<wire::appended>(w.answers(id).list.front()));
+}
+
+TEST_CASE("a session is confirmed by the leader alone, and one that is over is said to be") {
+  led_world w;
+  const auto s = w.session(w.other);
+  w.say(w.other, w.third, wire::keepalive{s, 1'000});
+  w.run(100ms);
+  REQUIRE(w.counted(w.third, "keepalive.not_leader") == 1);
+  const auto answer = [&](session_epoch e) -> std::optional<wire::keepalive_ack> {
+    w.acks.clear();
+    w.say(w.other, w.leader, wire::keepalive{e, 1'001});
+    w.run(200ms);
+    const auto it = std::ranges::find(w.acks, 1'001u, &wire::keepalive_ack::id);
+    return it == w.acks.end() ? std::nullopt : std::optional(*it);
+  };
+  REQUIRE(!answer(s)->ended);
+  REQUIRE(answer(session_epoch(1))->ended);
+  // Perhaps opened already, and not applied here yet.
+  REQUIRE(!answer(session_epoch(w[w.leader].look().raft->applied().value + 1'000)));
+}
+
+TEST_CASE("a node whose session is said to be over opens another one") {
+  led_world w;
+  const auto s = w.session(w.other);
+  const auto hold = w.call(w.other, wire::acquire_lock{"l", "", {}});
+  REQUIRE(w.run_until([&] { return !w.answers(hold).list.empty(); }));
+  w.say(w.leader, w.other, wire::keepalive_ack{session_epoch(1), 1, true});
+  REQUIRE(w.session(w.other) == s);
+  w.say(w.leader, w.other, wire::keepalive_ack{s, 1, true});
+  REQUIRE(refusal(w.answers(hold).list.back()) == errc::lock_lost);
+  REQUIRE(w.run_until([&] { return w.active(w.other) && w.session(w.other) != s; }));
+}
