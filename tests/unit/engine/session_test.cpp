@@ -1,0 +1,114 @@
+// A node's own session and its requests through bad times: validity that ended is never believed again, and what waited
+// goes out once.
+#include <algorithm>
+
+#include "catch.hpp"
+#include "unit/engine/expect.hpp"
+#include "unit/engine/nodes.hpp"
+
+namespace {
+
+using namespace coterie;
+using namespace coterie::test;
+
+struct session_world : nodes {
+  std::size_t leader = 0, other = 0;
+  bool acks_lost = false;
+  std::vector<wire::keepalive_ack> acks;  ///< to `other`
+  std::vector<wire::forward> forwards;    ///< from `other`
+
+  explicit session_world(engine::options o = {}) : nodes(3, std::move(o)) {
+    REQUIRE(run_until_active());
+    leader = *nodes::leader();
+    other = (leader + 1) % 3;
+    lose = [this](std::size_t from, std::size_t to, const wire::peer_message& m) {
+      if (const auto* f = std::get_if<wire::forward>(&m); f && from == other) forwards.push_back(*f);
+      const auto* a = std::get_if<wire::keepalive_ack>(&m);
+      if (!a || to != other) return false;
+      acks.push_back(*a);
+      return acks_lost;
+    };
+  }
+  session_epoch session() const { return (*this)[other].look().session; }
+};
+
+}  // namespace
+
+TEST_CASE("an ack that waited with a stopped process revives no hold") {
+  session_world w;
+  const auto hold = w.call(w.other, wire::acquire_lock{"l", "", {}});
+  REQUIRE(w.run_until([&] { return !w.answers(hold).list.empty(); }));
+  const auto old = w.session();
+  w.acks_lost = true;
+  w.acks.clear();
+  REQUIRE(w.run_until([&] { return !w.acks.empty(); }));
+  w.acks_lost = false;
+  w.pass(6s);
+  w.say(w.leader, w.other, w.acks.front());
+  REQUIRE(refusal(w.answers(hold).list.back()) == errc::lock_lost);
+  REQUIRE(w.run_until([&] { return w.active(w.other); }));
+  REQUIRE(w.session() != old);
+}
+
+TEST_CASE("a first ack that comes when its validity is over opens nothing") {
+  session_world w;
+  w.acks_lost = true;
+  w.restart(w.other);
+  REQUIRE(w.run_until([&] { return bool(w.session()); }));
+  const auto first = w.session();
+  REQUIRE(w.run_until([&] { return std::ranges::count(w.acks, first, &wire::keepalive_ack::epoch) > 0; }));
+  const auto ack = *std::ranges::find(w.acks, first, &wire::keepalive_ack::epoch);
+  w.run(4'880ms);
+  REQUIRE(w.session() == first);
+  w.say(w.leader, w.other, ack);
+  REQUIRE(w.session() != first);
+  REQUIRE(!w.active(w.other));
+}
+
+TEST_CASE("a session that is never confirmed is given up for another one") {
+  session_world w;
+  w.acks_lost = true;
+  w.restart(w.other);
+  REQUIRE(w.run_until([&] { return bool(w.session()); }));
+  const auto first = w.session();
+  w.run(4s);
+  REQUIRE(w.session() == first);
+  REQUIRE(w.run_until([&] { return w.session() && w.session() != first; }, 3s));
+  w.acks_lost = false;
+  REQUIRE(w.run_until([&] { return w.active(w.other); }));
+  // The one that nobody ever used is closed.
+  REQUIRE(w.run_until([&] { return w[w.leader].look().machine->session(first) == nullptr; }));
+}
+
+TEST_CASE("an ack that is no answer to what was asked extends nothing") {
+  session_world w;
+  w.acks_lost = true;
+  const auto before = w[w.other].look().validity.steady;
+  w.say(w.leader, w.other, wire::keepalive_ack{w.session(), 99'999, false});
+  w.say(w.leader, w.other, wire::keepalive_ack{session_epoch(99'999), 1, false});
+  REQUIRE(w[w.other].look().validity.steady == before);
+  REQUIRE(w.session());
+}
+
+TEST_CASE("what waited for a majority goes out in messages of bounded size, and is done once") {
+  session_world w;
+  std::size_t most = 0, total = 0;
+  SECTION("many") { total = 600, most = 512; }
+  SECTION("large ones") { total = 60, most = 55; }
+  const std::string text(most == 512 ? 1 : 2'000, 'x');
+  const std::vector<machine::journal_item> items(most == 512 ? 1 : 40, {"t", text});
+  w.cut(w.other);
+  w.run(1s);
+  std::vector<engine::call_id> all;
+  for (std::size_t i = 0; i < total; ++i)
+    all.push_back(w.call(w.other, wire::append_journal{"orders", "", items}, 60'000ms));
+  w.forwards.clear();
+  w.cut(w.other, false);
+  REQUIRE(w.run_until([&] { return std::ranges::all_of(all, [&](auto id) { return w.answers(id).over; }); }));
+  for (const auto id : all) REQUIRE(is<wire::appended>(w.answers(id).list.front()));
+  REQUIRE(w[w.leader].look().machine->journals().at("orders").total == total * items.size());
+  std::size_t largest = 0;
+  for (const auto& f : w.forwards) largest = std::max(largest, f.commands.size());
+  REQUIRE(largest <= most);
+  REQUIRE(largest > most / 2);
+}
