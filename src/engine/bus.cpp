@@ -184,6 +184,8 @@ void bus::on_member(const swim::event& e) {
   }
   if (e.kind == swim::event_kind::stopping || e.kind == swim::event_kind::left) known.stopped = true;
   if (e.kind != swim::event_kind::unreachable && e.kind != swim::event_kind::left) return;
+  // Its last words may have been said while there was no way here, and nobody keeps them.
+  if (e.kind == swim::event_kind::left && !links_.up(who)) on_restarted(who, boot);
   for (auto& [key, p] : progress_)
     if (key.first == who && p.behind_since != never) give_up(who, key.second, p);
   for (auto w = waits_.begin(); w != waits_.end();) {
