@@ -1,7 +1,6 @@
 // The duties of a leader: commands of others proposed, sessions expired, jobs fired, journals trimmed, the
 // configuration kept like the registry.
 #include <algorithm>
-#include <ranges>
 
 #include <fmt/format.h>
 
@@ -131,10 +130,10 @@ void engine::state::reconcile_configuration() {
   const bool swaps = next->voters.size() == c.conf().voters.size() && next->voters != c.conf().voters;
   if (auto ok = c.propose_configuration(next->voters, next->learners, now); !ok) return;
   if (swaps) next_swap = now + opt.voters.dead_grace;
-  ctx.log(log_level::info,
-          fmt::format("configuration changes to {} voters ({}), {} learners", next->voters.size(),
-                      fmt::join(next->voters | std::views::transform([&](node_id id) { return name_of(id); }), ", "),
-                      next->learners.size()));
+  std::string names;
+  for (const auto id : next->voters) names += (names.empty() ? "" : ", ") + name_of(id);
+  ctx.log(log_level::info, fmt::format("configuration changes to {} voters ({}), {} learners", next->voters.size(),
+                                       names, next->learners.size()));
 }
 
 // Commands of other nodes.

@@ -26,6 +26,13 @@
 
 namespace coterie::engine {
 
+/// A stop or a leave under way.
+struct ending {
+  call_id call;
+  bool leaving = false, removed = false, out = false, closed = false, session_abandoned = false, done = false;
+  instant deadline, drain_until, next_removal = instant::min();
+};
+
 struct engine::state {
   state(const options&, recovered_state, const times& now, std::uint64_t seed);
 
@@ -156,11 +163,6 @@ struct engine::state {
   };
   std::map<call_id, handover> handovers;
 
-  struct ending {
-    call_id call;
-    bool leaving = false, removed = false, out = false, closed = false, session_abandoned = false, done = false;
-    instant deadline, drain_until, next_removal = instant::min();
-  };
   std::optional<ending> end;
   log_index last_duty;  // index of the last duty proposed: wait until it is applied
   term led_term;
