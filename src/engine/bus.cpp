@@ -177,15 +177,15 @@ void bus::on_member(const swim::event& e) {
   const auto [it, first] = lives_.try_emplace(who, life{boot});
   auto& known = it->second;
   // One that had lives before we met it, or is gone already, may have invalidated what was loaded here meanwhile.
-  if (first && (boot.value > 1 || is_gone(e.who.state))) on_restarted(who, boot);
+  if (first && (boot.value > 1 || is_gone(e.who.state))) forget_all(who, boot);
   if (known.boot < boot) {
-    if (!known.stopped) on_restarted(who, boot);
+    if (!known.stopped) forget_all(who, boot);
     known = {boot};
   }
   if (e.kind == swim::event_kind::stopping || e.kind == swim::event_kind::left) known.stopped = true;
   if (e.kind != swim::event_kind::unreachable && e.kind != swim::event_kind::left) return;
   // Its last words may have been said while there was no way here, and nobody keeps them.
-  if (e.kind == swim::event_kind::left && !links_.up(who)) on_restarted(who, boot);
+  if (e.kind == swim::event_kind::left && !links_.up(who)) forget_all(who, boot);
   for (auto& [key, p] : progress_)
     if (key.first == who && p.behind_since != never) give_up(who, key.second, p);
   for (auto w = waits_.begin(); w != waits_.end();) {
@@ -195,7 +195,7 @@ void bus::on_member(const swim::event& e) {
   if (e.kind == swim::event_kind::left) lives_.erase(who);
 }
 
-void bus::on_restarted(node_id who, boot_epoch boot) {
+void bus::forget_all(node_id who, boot_epoch boot) {
   for (const auto& [name, c] : caches_) {
     progress_.insert_or_assign({who, name}, progress{boot, 0, 0});
     forget(who, name);

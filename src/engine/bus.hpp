@@ -79,7 +79,7 @@ class bus {
   progress& of(node_id, boot_epoch, const std::string& cache, std::uint64_t first_seen);
   void pull(node_id, const std::string& cache, progress&);
   void give_up(node_id origin, const std::string& cache, progress&);
-  void on_restarted(node_id, boot_epoch);
+  void forget_all(node_id origin, boot_epoch);  ///< every cache; what it says in that life is heard from the beginning
   void forget(node_id origin, const std::string& cache);  ///< the whole cache, for what that origin may have said
   std::vector<node_id> live() const;
   void check_wait(std::map<std::uint64_t, waiting>::iterator&);

@@ -66,7 +66,7 @@ void engine::state::on_datagram(const datagram_in& e) {
 }
 
 void engine::state::on_frame(const frame_in& f) {
-  if (!links.known(f.id)) return;
+  if (!links.heard(f.id)) return;
   auto e = wire::decode_peer(f.body);
   if (!e) {
     ctx.stats.add("frame.undecodable");
@@ -76,7 +76,6 @@ void engine::state::on_frame(const frame_in& f) {
     ctx.stats.add("frame.other_cluster");
     if (!std::holds_alternative<swim::hello>(e->body)) return links.hang_up(f.id);
   }
-  if (links.muted(f.id)) return;
   if (const auto* h = std::get_if<swim::hello>(&e->body)) return on_hello(f.id, *h);
   const auto from = links.owner(f.id);
   if (!from) {

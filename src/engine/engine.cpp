@@ -33,7 +33,7 @@ context make_context(const options& o, const recovered_state& r, const times& no
   c.now = now;
   c.random = rng(seed);
   c.start = c.random.next();
-  c.recovered_end = r.log.entries.empty() ? r.log.snapshot.index : r.log.entries.back().index;
+  c.recovered_end = r.log.last();
   return c;
 }
 

@@ -136,9 +136,9 @@ void links::mute(stream_id id) {
   it->second.since = ctx_.now.steady - hello_timeout + 500ms;
 }
 
-bool links::muted(stream_id id) const {
+bool links::heard(stream_id id) const {
   const auto it = streams_.find(id);
-  return it != streams_.end() && it->second.muted;
+  return it != streams_.end() && !it->second.muted;
 }
 
 std::optional<node_id> links::owner(stream_id id) const {

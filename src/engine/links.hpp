@@ -51,8 +51,7 @@ class links {
   void bind(stream_id, node_id, boot_epoch);
   /// Nothing of that stream is heard any more; it is closed when what was sent on it has had time to arrive.
   void mute(stream_id);
-  bool muted(stream_id) const;
-  bool known(stream_id id) const { return streams_.contains(id); }
+  bool heard(stream_id) const;                    ///< open here, and not muted
   std::optional<node_id> owner(stream_id) const;  ///< nullopt before its hello
   std::optional<address> dialled(stream_id) const;
   bool up(node_id) const;

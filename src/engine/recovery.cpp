@@ -104,9 +104,8 @@ std::string farewell(end_of_identity e) {
       case end_of_identity::outdated:
         break;
     }
-    return "this data directory is an older copy of what this node had (a restored backup or a cloned disk) and does "
-           "not "
-           "know what it promised since";
+    return "this data directory is an older copy of what this node had (a restored backup or a cloned disk) and "
+           "does not know what it promised since";
   };
   return fmt::format("{}: run it with --rejoin to come back with a new identity", what());
 }

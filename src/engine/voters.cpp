@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string_view>
 #include <tuple>
 
 namespace coterie::engine {
@@ -112,9 +114,9 @@ class selection {
 
   /// No zone has half of the voters when there are three zones or more to choose from.
   void spread_zones() {
-    std::map<std::string, std::size_t> zones;
+    std::set<std::string_view> zones;
     for (const auto& [id, m] : members_)
-      if (!m->zone.empty()) ++zones[m->zone];
+      if (!m->zone.empty()) zones.insert(m->zone);
     if (zones.size() < 3) return;
     for (const auto& [zone, count] : crowds()) {
       if (zone.empty() || 2 * count < voters_.size() || count < 2) continue;

@@ -54,6 +54,7 @@ struct recovered {
   snapshot_meta snapshot;  ///< state before the first entry of `entries`; index 0 and an empty configuration when none
   std::vector<entry> entries;  ///< contiguous from snapshot.index + 1; all durable
   log_index applied;           ///< of the state machine, >= snapshot.index
+  log_index last() const { return entries.empty() ? snapshot.index : entries.back().index; }
 };
 
 struct persist_request {

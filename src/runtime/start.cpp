@@ -38,10 +38,6 @@ std::string host_name() {
   return name.data();
 }
 
-log_index end_of(const raft::recovered& log) {
-  return log.entries.empty() ? log.snapshot.index : log.entries.back().index;
-}
-
 result<engine::prepared> prepare(const disk::image& image, bool rejoin) {
   return engine::recover(image, random_word(), random_word(), rejoin);
 }
@@ -50,7 +46,7 @@ result<engine::prepared> prepare(const disk::image& image, bool rejoin) {
 /// (docs/consensus.md 1.6).
 std::optional<std::string> lost_writes(const coterie::store& s, const engine::prepared& p) {
   if (const auto damage = s.damage()) return *damage;
-  const auto end = end_of(p.state.log);
+  const auto end = p.state.log.last();
   if (end.value < s.synced())
     return fmt::format("the log ends at {} although it was durable up to {}", end, s.synced());
   return std::nullopt;
@@ -112,7 +108,7 @@ result<opened_home> open_home(const driver_options& o) {
     home.warning = "starting as a new node: " + *lost;
   }
   // The mark goes down before the log does.
-  home.log_end = end_of(p->state.log);
+  home.log_end = p->state.log.last();
   if (home.disk->synced() > home.log_end.value)
     if (auto done = home.disk->mark_synced(home.log_end.value); !done) return tl::unexpected(done.error());
   if (auto done = home.disk->write(p->first_write, true); !done) return tl::unexpected(done.error());

@@ -257,7 +257,7 @@ class scenario {
     const auto is = [](const auto& x, const auto& y) { return x && y && std::ranges::equal(x->view(), y->view()); };
     // A copy of what was emptied since is of somebody who is no member any more.
     if ((clone && place == c.of) || !is(identity(c.disk), identity(world_.disk(c.of)))) return;
-    if (!identity(c.disk) || c.disk.durable(disk::space::meta, to_bytes("ended"))) return;
+    if (c.disk.durable(disk::space::meta, to_bytes("ended"))) return;
     const auto leader = world_.leader();
     // One that acknowledged nothing since, and was not started since, is as good as the newer one. What a leader held
     // by itself nobody else remembers: only a later start of it is noticed.
@@ -293,8 +293,7 @@ class scenario {
     const auto image = c.disk.load(engine::state_memory_begin(), engine::state_memory_end());
     const auto recovered = engine::recover(image, 1, 1, false);
     if (!recovered) return false;
-    const auto& log = recovered->state.log;
-    const auto last = log.entries.empty() ? log.snapshot.index : log.entries.back().index;
+    const auto last = recovered->state.log.last();
     for (const auto& p : core->progress())
       if (p.id == recovered->state.self) return last < std::min(p.match, core->commit());
     return false;

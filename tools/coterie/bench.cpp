@@ -1,10 +1,9 @@
 // Measures a throw-away cluster of three node processes on this machine, and beside it the floor that the machine sets
 // in the same run: a round trip over loopback, and an fdatasync with as many processes at it as there are nodes.
 #include <algorithm>
-#include <atomic>
+#include <array>
 #include <csignal>
 #include <map>
-#include <numeric>
 #include <thread>
 
 #include <arpa/inet.h>

@@ -12,8 +12,8 @@ using namespace coterie;
 using namespace coterie::test;
 using Catch::Matchers::Contains;
 
-struct bus_world : nodes {
-  explicit bus_world(std::size_t n, engine::options o = {}) : nodes(n, std::move(o)) { REQUIRE(run_until_active()); }
+struct bus_world : active_nodes {
+  using active_nodes::active_nodes;
   engine::call_id cache(std::size_t i, const std::string& name = "c") {
     const auto id = call(i, wire::register_cache{name});
     REQUIRE(is<wire::done>(answers(id).list.front()));

@@ -10,10 +10,8 @@ using namespace coterie;
 using namespace coterie::test;
 using Catch::Matchers::Contains;
 
-struct cluster_world : nodes {
-  explicit cluster_world(std::size_t n, engine::options o = {}) : nodes(n, std::move(o)) {
-    REQUIRE(run_until_active());
-  }
+struct cluster_world : active_nodes {
+  using active_nodes::active_nodes;
   cluster_id cluster() const { return (*this)[0].look().genesis->state().id; }
   boot_epoch boot(std::size_t i) { return (*this)[i].look().members->self_incarnation().epoch; }
   /// A hello as that node says it now; the others may have been told another one.

@@ -1,13 +1,18 @@
-// What tests ask of an answer: the failure in it, or that it is of the kind they want.
+// What tests ask for: nodes that are active, and of an answer the failure in it, or that it is of the kind they want.
 #pragma once
 
 #include <optional>
 #include <string>
 
 #include "catch.hpp"
+#include "unit/engine/nodes.hpp"
 #include "wire/request.hpp"
 
 namespace coterie::test {
+
+struct active_nodes : nodes {
+  explicit active_nodes(std::size_t n, engine::options o = {}) : nodes(n, std::move(o)) { REQUIRE(run_until_active()); }
+};
 
 inline const failure* failure_in(const std::optional<wire::response>& r) {
   return r ? std::get_if<failure>(&*r) : nullptr;

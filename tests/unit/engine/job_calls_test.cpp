@@ -11,8 +11,8 @@ namespace {
 using namespace coterie;
 using namespace coterie::test;
 
-struct job_world : nodes {
-  explicit job_world(std::size_t n = 1) : nodes(n) { REQUIRE(run_until_active()); }
+struct job_world : active_nodes {
+  explicit job_world(std::size_t n = 1) : active_nodes(n) {}
   engine::call_id runner(std::size_t i = 0, const std::string& name = "backup") {
     return call(i, wire::add_runner{name});
   }

@@ -12,9 +12,8 @@ using namespace coterie;
 using namespace coterie::test;
 using Catch::Matchers::Contains;
 
-struct journal_world : nodes {
-  explicit journal_world(std::size_t entries = 0) : nodes(1) {
-    REQUIRE(run_until_active());
+struct journal_world : active_nodes {
+  explicit journal_world(std::size_t entries = 0) : active_nodes(1) {
     for (std::size_t i = 0; i < entries; ++i) append();
   }
   std::uint64_t append(const std::string& journal = "orders") {

@@ -11,13 +11,12 @@ using namespace coterie;
 using namespace coterie::test;
 
 /// A leader and others, and what the leader (or a follower that is taken for it) says back.
-struct led_world : nodes {
+struct led_world : active_nodes {
   std::size_t leader = 0, other = 0, third = 0;
   std::vector<wire::forward_refused> refused;
   std::vector<wire::keepalive_ack> acks;
 
-  explicit led_world(engine::options o = {}) : nodes(3, std::move(o)) {
-    REQUIRE(run_until_active());
+  explicit led_world(engine::options o = {}) : active_nodes(3, std::move(o)) {
     leader = *nodes::leader();
     other = (leader + 1) % 3;
     third = (leader + 2) % 3;

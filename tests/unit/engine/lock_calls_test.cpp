@@ -12,8 +12,8 @@ using namespace coterie;
 using namespace coterie::test;
 using Catch::Matchers::Contains;
 
-struct lock_world : nodes {
-  explicit lock_world(std::size_t n, engine::options o = {}) : nodes(n, std::move(o)) { REQUIRE(run_until_active()); }
+struct lock_world : active_nodes {
+  using active_nodes::active_nodes;
   engine::call_id wait(std::size_t i, std::optional<std::chrono::milliseconds> how_long = {},
                        const std::string& name = "l") {
     const auto id = call(i, wire::acquire_lock{name, "", how_long});

@@ -11,14 +11,13 @@ namespace {
 using namespace coterie;
 using namespace coterie::test;
 
-struct session_world : nodes {
+struct session_world : active_nodes {
   std::size_t leader = 0, other = 0;
   bool acks_lost = false;
   std::vector<wire::keepalive_ack> acks;  ///< to `other`
   std::vector<wire::forward> forwards;    ///< from `other`
 
-  explicit session_world(engine::options o = {}) : nodes(3, std::move(o)) {
-    REQUIRE(run_until_active());
+  explicit session_world(engine::options o = {}) : active_nodes(3, std::move(o)) {
     leader = *nodes::leader();
     other = (leader + 1) % 3;
     lose = [this](std::size_t from, std::size_t to, const wire::peer_message& m) {

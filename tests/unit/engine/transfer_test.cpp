@@ -20,15 +20,14 @@ engine::options short_logs() {
 }
 
 /// Three nodes, one of which is cut off while the others go on beyond what their logs keep.
-struct transfer_world : nodes {
+struct transfer_world : active_nodes {
   std::size_t leader, behind;
   std::vector<wire::snapshot_chunk> chunks;
   std::vector<wire::snapshot_ack> acks;
   std::function<bool(const wire::snapshot_chunk&)> lose_chunk;
   std::function<bool(const wire::snapshot_ack&)> lose_ack;
 
-  transfer_world() : nodes(3, short_logs()) {
-    REQUIRE(run_until_active());
+  transfer_world() : active_nodes(3, short_logs()) {
     leader = *nodes::leader();
     behind = (leader + 1) % 3;
     cut(behind);
