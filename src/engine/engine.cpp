@@ -70,7 +70,12 @@ void engine::state::halt(bool ok, std::string reason) {
   ctx.emit(halted{ok, std::move(reason)});
 }
 
-void engine::state::step(const event& e) {
+void engine::state::step(std::span<const event> turn) {
+  for (const auto& e : turn) handle(e);
+  if (!halted_ && !failed) settle();
+}
+
+void engine::state::handle(const event& e) {
   if (halted_) return;
   if (failed) {
     // Nothing is promised any more; only that this is durable is waited for.
@@ -102,7 +107,6 @@ void engine::state::step(const event& e) {
                  [&](const cancel_call& x) { on_cancel(x.id); },
              },
              e);
-  if (!halted_ && !failed) settle();
 }
 
 void engine::state::on_read(const read_done& r) {
@@ -195,10 +199,10 @@ engine::engine(const options& o, recovered_state r, const times& now, std::uint6
 engine::~engine() = default;
 engine::engine(engine&&) noexcept = default;
 
-void engine::step(const event& e, const times& now, std::vector<action>& out) {
+void engine::step(std::span<const event> turn, const times& now, std::vector<action>& out) {
   state_->ctx.now = now;
   state_->ctx.out = &out;
-  state_->step(e);
+  state_->step(turn);
   state_->ctx.out = nullptr;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,8 +50,9 @@ class engine {
   ~engine();
   engine(engine&&) noexcept;
 
-  /// Handles one event and appends what has to be done to `out`, in order. Never throws, never blocks.
-  void step(const event&, const times& now, std::vector<action>& out);
+  /// One turn: handles the events in order, then appends what has to be done for all of them to `out`, in order. What
+  /// one turn brings shares its frames and its write to the disk. Never throws, never blocks.
+  void step(std::span<const event>, const times& now, std::vector<action>& out);
   /// When wake has to come at the latest.
   instant next_wake() const;
 

@@ -37,7 +37,8 @@ struct engine::state {
   state(const options&, recovered_state, const times& now, std::uint64_t seed);
 
   // ---- engine.cpp: turns ----
-  void step(const event&);
+  void step(std::span<const event>);
+  void handle(const event&);
   void settle();
   bool settle_once();
   instant next_wake() const;

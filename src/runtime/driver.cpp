@@ -201,8 +201,7 @@ void driver::impl::turn() {
   const auto now = read_clocks();
   const auto batch = std::exchange(events, {});
   if (!over) {
-    for (const auto& e : batch) node->step(e, now, actions);
-    if (node->next_wake() <= now.steady) node->step(engine::wake{}, now, actions);
+    if (!batch.empty() || node->next_wake() <= now.steady) node->step(batch, now, actions);
     perform(actions);
   }
   if (!over) arm(now.steady);

@@ -55,7 +55,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   engine::engine e(o, std::move(found->state), now, 1);
   std::vector<engine::action> out;
   for (int i = 0; i < 3; ++i) {
-    e.step(engine::wake{}, now, out);
+    const engine::event woken = engine::wake{};
+    e.step({&woken, 1}, now, out);
     now.steady += 500ms;
     now.boot += 500ms;
   }

@@ -265,6 +265,10 @@ class scenario {
         world_.disk(c.of).size(disk::space::log) > 0 && leader && *leader != place && acked_more(c, *leader);
     const bool noticed = clone || behind || !is(boots(c.disk), boots(world_.disk(c.of)));
     if (!noticed) return;
+    // It stops for good; or an end that was ordered before has started it again already, as somebody new.
+    const auto ended = [&] {
+      return (world_.left(place) && !world_.up(place)) || !is(identity(world_.disk(place)), identity(c.disk));
+    };
     const auto undisturbed = world_.life(c.of);
     back_[place] = patience;
     world_.kill(place, false);
@@ -282,7 +286,7 @@ class scenario {
       if (world_.up(place)) world_.kill(place, false);
       world_.wipe(place);
       work_.forget(place);
-    } else if (!world_.run_while_not([&] { return world_.left(place) && !world_.up(place); }, 20s)) {
+    } else if (!world_.run_while_not(ended, 20s)) {
       world_.watch.violation(world_.name(place) + " goes on with an older copy of its disk");
     }
     start(place);

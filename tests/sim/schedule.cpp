@@ -38,6 +38,7 @@ constexpr std::array all_settings{
     setting{"max_inflight", &settings::max_inflight},
     setting{"stable_after_ms", &settings::stable_after_ms},
     setting{"dead_grace_ms", &settings::dead_grace_ms},
+    setting{"turn_us", &settings::turn_us},
     setting{"end_ms", &settings::end_ms},
 };
 static_assert(sizeof(settings) == all_settings.size() * sizeof(std::uint64_t));
@@ -324,6 +325,7 @@ schedule generate(std::uint64_t seed) {
     o.at = t;
     s.operations.push_back(o);
   }
+  if (r.chance(0.5)) s.set.turn_us = 1 + r.below(r.chance(0.2) ? 5'000 : 500);
   return s;
 }
 

@@ -1,5 +1,6 @@
 #include "sim/world.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -193,7 +194,7 @@ void world::start(std::size_t i) {
   n.engine = std::make_unique<engine::engine>(o, std::move(p->state), clocks(i), r.next());
   trace(i, "starts");
   if (watch.started) watch.started(i);
-  step(i, engine::wake{});
+  deliver(i, engine::wake{});
 }
 
 void world::kill(std::size_t i, bool power_loss) {
@@ -204,7 +205,8 @@ void world::kill(std::size_t i, bool power_loss) {
   n.engine.reset();
   n.paused = 0;
   n.dies.reset();
-  n.held.clear();
+  n.inbox.clear();
+  n.turn_due = false;
   n.disk_queue.clear();
   ++n.life;
   auto r = draw(lane::power, i);
@@ -259,13 +261,9 @@ void world::resume(std::size_t i) {
   auto& n = *nodes_[i];
   if (n.paused == 0 || --n.paused > 0) return;
   trace(i, "goes on");
-  auto held = std::exchange(n.held, {});
-  held.push_back(engine::wake{});
+  n.inbox.emplace_back(engine::wake{});
   const auto life = n.life;
-  for (auto& e : held) {
-    if (n.life != life || n.paused) break;
-    step(i, e);
-  }
+  take_turns(i);
   if (n.life == life) run_disk(i);
 }
 
@@ -280,22 +278,42 @@ void world::cancel(std::size_t i, engine::call_id id) { deliver(i, engine::cance
 void world::deliver(std::size_t i, engine::event e) {
   auto& n = *nodes_[i];
   if (!n.engine) return;
-  if (!n.paused) return step(i, e);
   constexpr std::size_t socket_buffer = 500;
-  if (n.held.size() >= socket_buffer && std::holds_alternative<engine::datagram_in>(e)) return;
-  n.held.push_back(std::move(e));
+  if (n.inbox.size() >= socket_buffer && std::holds_alternative<engine::datagram_in>(e)) return;
+  n.inbox.push_back(std::move(e));
+  if (n.paused || n.turn_due) return;
+  if (set_.turn_us == 0) return take_turns(i);
+  n.turn_due = true;
+  after(std::chrono::microseconds(set_.turn_us), [this, i, life = n.life] {
+    auto& x = *nodes_[i];
+    if (x.life != life) return;
+    x.turn_due = false;
+    if (!x.paused) take_turns(i);
+  });
 }
 
-void world::step(std::size_t i, const engine::event& e) {
+void world::take_turns(std::size_t i) {
+  auto& n = *nodes_[i];
+  const auto life = n.life;
+  const auto events = std::exchange(n.inbox, {});
+  const auto most = set_.turn_us == 0 ? 1 : events.size();
+  std::size_t k = 0;
+  for (; k < events.size() && n.life == life && !n.paused; k += most) step(i, std::span(events).subspan(k, most));
+  if (n.life == life) n.inbox.insert(n.inbox.begin(), events.begin() + static_cast<std::ptrdiff_t>(k), events.end());
+}
+
+void world::step(std::size_t i, std::span<const engine::event> turn) {
   auto& n = *nodes_[i];
   if (!n.engine) return;
   ++steps_;
   std::vector<engine::action> out;
-  n.engine->step(e, clocks(i), out);
+  n.engine->step(turn, clocks(i), out);
   perform(i, out);
   if (!n.engine) return;
   if (watch.stepped) watch.stepped(i);
-  if (std::holds_alternative<engine::written>(e) && !out.empty() && dies_at(i, crash_point::after_send)) return;
+  const bool wrote =
+      std::ranges::any_of(turn, [](const auto& e) { return std::holds_alternative<engine::written>(e); });
+  if (wrote && !out.empty() && dies_at(i, crash_point::after_send)) return;
   if (n.engine) arm(i);
 }
 
@@ -318,7 +336,8 @@ void world::arm(std::size_t i) {
       x.wakes = 0;
     }
     if (++x.wakes == 100) watch.violation(x.name + " spins: it was woken 100 times within 1 ms");
-    step(i, engine::wake{});
+    x.inbox.emplace_back(engine::wake{});
+    take_turns(i);
   });
 }
 

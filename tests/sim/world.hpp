@@ -12,6 +12,7 @@
 #include <optional>
 #include <queue>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -131,7 +132,8 @@ class world {
   rng draw(lane, std::size_t a, std::size_t b = 0);
   void add_node(bool seed);
   void deliver(std::size_t, engine::event);  // queues while paused
-  void step(std::size_t, const engine::event&);
+  void take_turns(std::size_t);              // with all that is queued
+  void step(std::size_t, std::span<const engine::event>);
   void perform(std::size_t, std::vector<engine::action>&);
   void arm(std::size_t);
   bool dies_at(std::size_t, crash_point);
@@ -181,8 +183,9 @@ struct world::simulated_node {
   bool seed = false;
   std::unique_ptr<engine::engine> engine;
   std::uint32_t life = 0;
-  std::uint32_t paused = 0;        // how many faults stop it
-  std::deque<engine::event> held;  // while paused
+  std::uint32_t paused = 0;  // how many faults stop it
+  std::vector<engine::event> inbox;
+  bool turn_due = false;
   virtual_time armed = virtual_time::max();
   int wakes = 0;  // within the ms from wakes_since
   virtual_time wakes_since{};

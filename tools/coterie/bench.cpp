@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <fstream>
 #include <map>
+#include <sstream>
 #include <thread>
 
 #include <arpa/inet.h>
@@ -43,7 +45,7 @@ struct row {
   unsigned in_flight = 1;
   double ops_per_s = 0;
   std::vector<double> us;  ///< sorted
-  std::optional<double> fsyncs_per_op;
+  std::optional<double> fsyncs_per_op, cpu_us_per_op;
 };
 
 // ---- the machine's floor
@@ -195,6 +197,22 @@ class subject {
     return most;
   }
 
+  /// Processor time of all nodes so far, in seconds: user and kernel, of all their threads.
+  double cpu_seconds() {
+    double ticks = 0;
+    for (const auto& n : cluster_.nodes()) {
+      std::ifstream in(fmt::format("/proc/{}/stat", n.pid));
+      std::string line;
+      std::getline(in, line);
+      std::istringstream behind_name(line.substr(std::min(line.size(), line.rfind(')') + 1)));
+      std::string skipped;
+      for (int i = 3; i < 14; ++i) behind_name >> skipped;  // proc(5): utime is field 14, stime 15
+      double user = 0, kernel = 0;
+      if (behind_name >> user >> kernel) ticks += user + kernel;
+    }
+    return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  }
+
  private:
   local_cluster cluster_;
 };
@@ -202,7 +220,7 @@ class subject {
 /// One client on one connection that always has so many requests under way, each answered by itself.
 template <class Make>
 row load(subject& s, const local_node& at, std::string what, unsigned in_flight, ms lasts, Make make) {
-  row r{std::move(what), in_flight, 0, {}, {}};
+  row r{std::move(what), in_flight, 0, {}, {}, {}};
   auto c = s.talk(at);
   std::map<std::uint64_t, clock::time_point> pending;
   const auto run = [&](clock::time_point until, bool counted) {
@@ -227,9 +245,15 @@ row load(subject& s, const local_node& at, std::string what, unsigned in_flight,
   };
   run(clock::now() + lasts / 5, false);  // warm
   const auto before = s.fsyncs();
+  const auto cpu_before = s.cpu_seconds();
   r.ops_per_s = run(clock::now() + lasts, true);
+  const auto cpu = s.cpu_seconds() - cpu_before;
   std::ranges::sort(r.us);
-  if (!r.us.empty()) r.fsyncs_per_op = static_cast<double>(s.fsyncs() - before) / static_cast<double>(r.us.size());
+  if (!r.us.empty()) {
+    const auto ops = static_cast<double>(r.us.size());
+    r.fsyncs_per_op = static_cast<double>(s.fsyncs() - before) / ops;
+    r.cpu_us_per_op = cpu * 1e6 / ops;
+  }
   return r;
 }
 
@@ -239,7 +263,7 @@ wire::request append_of(std::size_t size) {
 
 /// From the moment that the leader goes until an append that began after it is acknowledged at another node.
 row failover(subject& s, const std::string& what, unsigned times, std::size_t size) {
-  row r{what, 1, 0, {}, {}};
+  row r{what, 1, 0, {}, {}, {}};
   for (unsigned i = 0; i < times; ++i) {
     auto& old = s.leader();
     auto& at = s.follower();
@@ -280,6 +304,7 @@ json to_json(const row& r) {
           {"p99_us", quantile(r.us, 0.99)},
           {"p999_us", quantile(r.us, 0.999)},
           {"fsyncs_per_op", r.fsyncs_per_op ? json(*r.fsyncs_per_op) : json(nullptr)},
+          {"cpu_us_per_op", r.cpu_us_per_op ? json(*r.cpu_us_per_op) : json(nullptr)},
           {"samples", r.us.size()}};
 }
 
@@ -315,11 +340,12 @@ int bench(const common& c, const bench_options& o) {
       "{} nodes on this machine ({} cores), {} bytes; the floor: a round trip over loopback {}, an fdatasync "
       "with {} processes at it {}\n",
       nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), nodes, human_us(sync)));
-  table t({"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "FSYNCS/OP", "SAMPLES"});
+  table t({"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "FSYNCS/OP", "CPU/OP", "SAMPLES"});
   for (const auto& r : rows)
     t.add({r.what, fmt::format("{}", r.in_flight), r.ops_per_s > 0 ? fmt::format("{:.0f}", r.ops_per_s) : "-",
            human_us(quantile(r.us, 0.5)), human_us(quantile(r.us, 0.99)), human_us(quantile(r.us, 0.999)),
-           r.fsyncs_per_op ? fmt::format("{:.3f}", *r.fsyncs_per_op) : "-", fmt::format("{}", r.us.size())});
+           r.fsyncs_per_op ? fmt::format("{:.3f}", *r.fsyncs_per_op) : "-",
+           r.cpu_us_per_op ? human_us(*r.cpu_us_per_op) : "-", fmt::format("{}", r.us.size())});
   print_text(t.text());
   return ok;
 }

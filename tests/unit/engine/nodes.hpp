@@ -116,7 +116,7 @@ class nodes {
       events_.pop_front();
       if (list_[i].over) continue;
       std::vector<engine::action> actions;
-      list_[i].engine->step(e, now_, actions);
+      list_[i].engine->step({&e, 1}, now_, actions);
       for (auto& a : actions) perform(i, a);
     }
   }
