@@ -78,8 +78,9 @@ void engine::state::step(std::span<const event> turn) {
 void engine::state::handle(const event& e) {
   if (halted_) return;
   if (failed) {
-    // Nothing is promised any more; only that this is durable is waited for.
+    // Nothing is promised any more; only that this is durable, or never will be, is waited for.
     if (const auto* w = std::get_if<written>(&e)) on_written(w->sequence);
+    if (const auto* f = std::get_if<disk_failed>(&e)) on_disk_failed(*f);
     return;
   }
   std::visit(overloaded{
@@ -91,11 +92,7 @@ void engine::state::handle(const event& e) {
                  [&](const wake&) {},
                  [&](const written& x) { on_written(x.sequence); },
                  [&](const read_done& x) { on_read(x); },
-                 [&](const disk_failed& x) {
-                   failed = true;
-                   ctx.log(log_level::error, "the disk failed: " + x.reason);
-                   halt(false, "the disk failed: " + x.reason);
-                 },
+                 [&](const disk_failed& x) { on_disk_failed(x); },
                  [&](const disk_space& x) {
                    if (x.low != low_disk)
                      ctx.log(x.low ? log_level::error : log_level::info,
@@ -107,6 +104,12 @@ void engine::state::handle(const event& e) {
                  [&](const cancel_call& x) { on_cancel(x.id); },
              },
              e);
+}
+
+void engine::state::on_disk_failed(const disk_failed& f) {
+  failed = true;
+  ctx.log(log_level::error, "the disk failed: " + f.reason);
+  halt(false, "the disk failed: " + f.reason);
 }
 
 void engine::state::on_read(const read_done& r) {

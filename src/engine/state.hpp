@@ -46,6 +46,7 @@ struct engine::state {
   void chores();
   void on_read(const read_done&);
   void on_written(std::uint64_t sequence);
+  void on_disk_failed(const disk_failed&);
   void halt(bool ok, std::string reason);
 
   // ---- cluster.cpp: streams, formation, joining ----

@@ -278,6 +278,18 @@ TEST_CASE("a node that is told that its disk is a copy ends, and says so at its 
   REQUIRE_THAT(w.end_of(0)->reason, Contains("--rejoin"));
 }
 
+TEST_CASE("a node that is told that it ends, and can't write that down, stops all the same") {
+  cluster_world w(2);
+  w.hold_disk(0);
+  w.say(1, 0, wire::join_answer{wire::join_verdict::removed, "removed"});
+  REQUIRE(!w.end_of(0));
+  w.tell(0, engine::disk_failed{"fsync: input/output error"});
+  w.settle();
+  REQUIRE(w.end_of(0));
+  REQUIRE(!w.end_of(0)->exit_ok);
+  REQUIRE_THAT(w.end_of(0)->reason, Contains("input/output error"));
+}
+
 // ---- joining -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("a new node is entered, whomever it asks, and once only") {
