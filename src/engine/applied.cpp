@@ -14,6 +14,7 @@ bool engine::state::settle_replica() {
   if (replica->take_installed()) on_installed();
   if (replica->take_role_changed()) on_role();
   for (auto& a : replica->take_applied()) on_applied(a);
+  tell_growth();
   on_reads();
   return busy;
 }
@@ -31,6 +32,15 @@ void engine::state::on_applied(applied_entry& a) {
   }
 }
 
+// Thousands of appends may be applied in a turn: for those who wait for them they are one event a journal.
+void engine::state::tell_growth() {
+  for (const auto& [journal, last] : grown) {
+    journals.on_grew(journal, last);
+    news.say("journal.appended", {{"journal", journal}, {"last", fmt::format("{}", last)}});
+  }
+  grown.clear();
+}
+
 void engine::state::on_happening(const machine::happening& h) {
   std::visit(overloaded{
                  [&](const machine::session_opened& x) {
@@ -44,7 +54,7 @@ void engine::state::on_happening(const machine::happening& h) {
                  },
                  [&](const machine::lock_granted& x) { locks.on_granted(x); },
                  [&](const machine::run_claimed& x) { jobs.on_claimed(x); },
-                 [&](const machine::journal_grew& x) { journals.on_grew(x.journal, x.last); },
+                 [&](const machine::journal_grew& x) { grown[x.journal] = x.last; },
                  [&](const machine::member_changed& x) {
                    if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
                    if (x.member.removed)

@@ -41,9 +41,10 @@ class disk_queue {
   explicit disk_queue(context& c) : ctx_(c) {}
   void write(disk::batch what, bool sync, write_waiter who) {
     if (ctx_.opt->bug == planted_bug::lost_fsync) sync = false;
+    const bool quiet = !sync && std::holds_alternative<nobody>(who);
     const auto sequence = enqueue(std::move(who));
     if (sync) last_synced_ = sequence;
-    ctx_.emit(coterie::engine::write{sequence, sync, std::move(what)});
+    ctx_.emit(coterie::engine::write{sequence, sync, std::move(what), quiet});
   }
   void install_chunk(std::vector<disk::item> items, write_waiter who) {
     ctx_.emit(coterie::engine::install_chunk{enqueue(std::move(who)), std::move(items)});

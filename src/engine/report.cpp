@@ -184,9 +184,7 @@ void engine::state::say(const machine::happening& h) {
           [&](const machine::job_assigned& x) {
             news.say("job.assigned", {{"job", x.id}, {"node", x.owner ? name_of(x.owner) : ""}});
           },
-          [&](const machine::journal_grew& x) {
-            news.say("journal.appended", {{"journal", x.journal}, {"last", number(x.last)}});
-          },
+          [](const machine::journal_grew&) {},  // once a turn: tell_growth
           [&](const machine::journal_trimmed& x) {
             news.say("journal.trimmed", {{"journal", x.journal}, {"first", number(x.first)}});
           },

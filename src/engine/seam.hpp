@@ -99,8 +99,9 @@ struct write {
   std::uint64_t sequence = 0;
   bool sync = false;
   disk::batch what;
-};             ///< answered by written
-struct read {  ///< answered by read_done; sees every write before it
+  bool quiet = false;  ///< not synced, and nobody waits: done and told with what comes after it, or within a second
+};                     ///< answered by written
+struct read {          ///< answered by read_done; sees every write before it
   read_id id;
   disk::space in = disk::space::state;
   bytes from, to;                                      ///< from <= key < to; an empty `to` = to the end of the space

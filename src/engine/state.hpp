@@ -73,6 +73,7 @@ struct engine::state {
   // ---- applied.cpp: what follows from the log ----
   bool settle_replica();
   void on_applied(applied_entry&);
+  void tell_growth();
   void on_happening(const machine::happening&);
   void settle_answers();
   void on_installed();
@@ -153,6 +154,7 @@ struct engine::state {
   };
   std::map<ticket, pending_call> submitted;
   std::map<read_id, call_id> history_reads;
+  std::map<std::string, std::uint64_t> grown;  // journals that this turn's entries lengthened, and their last ids
   struct member_wait {
     std::uint32_t count = 0;
     instant deadline;

@@ -2,6 +2,8 @@
 #include "machine/check.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include <fmt/format.h>
@@ -35,8 +37,19 @@ std::optional<char32_t> next_point(std::string_view s, std::size_t& at) {
 /// Number of code points; nullopt when it is not UTF-8.
 std::optional<std::size_t> points_of(std::string_view s) {
   std::size_t n = 0;
-  for (std::size_t at = 0; at < s.size(); ++n)
+  for (std::size_t at = 0; at < s.size();) {
+    // Most text is ASCII: eight at a time.
+    if (std::uint64_t eight = 0; s.size() - at >= sizeof eight) {
+      std::memcpy(&eight, s.data() + at, sizeof eight);
+      if ((eight & 0x8080808080808080u) == 0) {
+        at += sizeof eight;
+        n += sizeof eight;
+        continue;
+      }
+    }
     if (!next_point(s, at)) return std::nullopt;
+    ++n;
+  }
   return n;
 }
 

@@ -236,8 +236,8 @@ class core {
   void heard(node_id follower);
   void flush_peers();
   void send_appends(node_id, follower_progress&);
-  void send_append(node_id, follower_progress&, log_index prev, std::size_t max_entries);
-  void send_empty(node_id, follower_progress&);
+  void send_append(node_id, follower_progress&, log_index prev, std::size_t max_entries, bool quiet);
+  void send_empty(node_id, follower_progress&, bool quiet);
   void maybe_send_snapshot(node_id, follower_progress&);
   void maybe_commit();
   void on_append_response(const message&, const append_response&);

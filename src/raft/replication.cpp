@@ -18,8 +18,9 @@ void core::flush_peers() {
     const auto before = send_now_.size();
     send_appends(id, p);
     if (send_now_.size() != before) continue;
-    const bool news = p.commit_sent < commit_ || (p.round_sent < round_ && log_.conf().is_voter(id));
-    if (heartbeat_due_ || (news && p.active(now_, options_.election_timeout_max))) send_empty(id, p);
+    const bool answer = heartbeat_due_ || (p.round_sent < round_ && log_.conf().is_voter(id));
+    const bool news = answer || p.commit_sent < commit_;
+    if (heartbeat_due_ || (news && p.active(now_, options_.election_timeout_max))) send_empty(id, p, !answer);
   }
   heartbeat_due_ = false;
 }
@@ -29,17 +30,17 @@ void core::send_appends(node_id id, follower_progress& p) {
   if (p.next < log_.first()) return maybe_send_snapshot(id, p);
   if (p.paused) return;
   if (p.state == flow::probe) {
-    send_append(id, p, p.next.prev(), options_.max_append_entries);
+    send_append(id, p, p.next.prev(), options_.max_append_entries, false);
     p.paused = true;
     return;
   }
   while (p.next <= log_.last() && p.inflight.size() < options_.max_inflight_appends) {
-    send_append(id, p, p.next.prev(), options_.max_append_entries);
+    send_append(id, p, p.next.prev(), options_.max_append_entries, false);
   }
 }
 
-void core::send_append(node_id id, follower_progress& p, log_index prev, std::size_t max_entries) {
-  append_request a{prev, *log_.term_at(prev), commit_, {}, round_};
+void core::send_append(node_id id, follower_progress& p, log_index prev, std::size_t max_entries, bool quiet) {
+  append_request a{prev, *log_.term_at(prev), commit_, {}, round_, quiet};
   std::size_t bytes = 0;
   for (auto i = prev.next(); i <= log_.last() && a.entries.size() < max_entries; ++i) {
     const auto& e = *log_.at(i);
@@ -58,8 +59,8 @@ void core::send_append(node_id id, follower_progress& p, log_index prev, std::si
 
 /// Heartbeat, commit index, confirmation round. Being at `next`, it also finds out that an earlier append was lost, and
 /// it goes out when the window is full or a snapshot is on its way: an answer may free a stuck follower (etcd#10308).
-void core::send_empty(node_id id, follower_progress& p) {
-  send_append(id, p, std::max(p.next.prev(), log_.base().index), 0);
+void core::send_empty(node_id id, follower_progress& p, bool quiet) {
+  send_append(id, p, std::max(p.next.prev(), log_.base().index), 0, quiet);
 }
 
 void core::maybe_send_snapshot(node_id id, follower_progress& p) {
@@ -202,6 +203,7 @@ bool core::append_entries(const append_request& a, std::size_t skip) {
 /// An answer to entries waits for the disk. One to a heartbeat tells what is durable anyway and leaves at once, so that
 /// a slow disk does not look like a dead node (etcd#7617); a leader without commits is another matter (stalled).
 void core::acknowledge(const append_request& a, node_id leader, log_index verified) {
+  if (a.quiet && a.entries.empty()) return;
   append_response answer{true, verified, {}, {}, a.round};
   if (options_.bug == planted_bug::early_ack) return send_now(leader, answer);
   if (!a.entries.empty() || !hard_durable()) {

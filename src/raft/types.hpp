@@ -79,6 +79,7 @@ struct append_request {
   std::vector<entry> entries;
   std::uint64_t round =
       0;  ///< newest leadership-confirmation round of the leader (ReadIndex, thesis 6.4), echoed by the answer
+  bool quiet = false;  ///< only tells the commit index: a follower that has the entries need not answer
 };
 struct append_response {
   bool ok = false;

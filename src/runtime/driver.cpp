@@ -204,9 +204,11 @@ void driver::impl::turn() {
     if (!batch.empty() || node->next_wake() <= now.steady) node->step(batch, now, actions);
     perform(actions);
   }
-  if (!over) arm(now.steady);
-  network->flush();
+  // Those that wait for an answer first, then the peers, whose disks work while this one does.
   control->flush();
+  network->flush();
+  if (!disk_work.empty()) disk_thread->submit(std::exchange(disk_work, {}));
+  if (!over) arm(now.steady);
 }
 
 void driver::impl::take_inbox() {
@@ -291,7 +293,6 @@ void driver::impl::perform(std::vector<engine::action>& todo) {
     if (over) break;  // nothing follows
   }
   todo.clear();
-  if (!disk_work.empty()) disk_thread->submit(std::exchange(disk_work, {}));
 }
 
 void driver::impl::answer(const engine::answer& a) {

@@ -47,12 +47,14 @@ void store_thread::submit(std::vector<task> tasks) {
   bool wake = false;
   {
     const std::scoped_lock lock(mutex_);
-    wake = queue_.empty();
-    if (wake) {
-      queue_ = std::move(tasks);
-    } else {
-      std::move(tasks.begin(), tasks.end(), std::back_inserter(queue_));
+    const bool idle = !urgent_;
+    for (auto& t : tasks) {
+      const auto* w = std::get_if<engine::write>(&t);
+      if (w != nullptr && w->quiet) quiet_bytes_ += size_of(w->what);
+      urgent_ |= w == nullptr || !w->quiet || quiet_bytes_ > opt_.max_quiet_bytes;
+      queue_.push_back(std::move(t));
     }
+    wake = idle && urgent_;
   }
   if (wake) more_.notify_one();
 }
@@ -63,9 +65,11 @@ void store_thread::run() {
     std::vector<task> todo;
     {
       std::unique_lock lock(mutex_);
-      more_.wait_until(lock, next_watch, [this] { return stop_ || !queue_.empty(); });
+      more_.wait_until(lock, next_watch, [this] { return stop_ || urgent_; });
       if (stop_) return;
       todo.swap(queue_);
+      urgent_ = false;
+      quiet_bytes_ = 0;
     }
     try {
       work(todo);
@@ -102,7 +106,7 @@ std::size_t store_thread::write_some(std::vector<task>& todo, std::size_t first)
   std::vector<const disk::batch*> batches;
   std::size_t size = 0, i = first;
   std::uint64_t last = 0;
-  bool sync = false;
+  bool sync = false, awaited = false;
   log_index lowest = log_end_;
   for (; i < todo.size() && size <= opt_.max_joined_bytes; ++i) {
     const auto* w = std::get_if<engine::write>(&todo[i]);
@@ -110,12 +114,13 @@ std::size_t store_thread::write_some(std::vector<task>& todo, std::size_t first)
     batches.push_back(&w->what);
     size += size_of(w->what);
     sync = sync || w->sync;
+    awaited = awaited || !w->quiet;
     last = w->sequence;
     follow_log(w->what, lowest);
   }
   if (!lower_mark(lowest) || !check(store_->write(batches, sync))) return i;
   durable_end_ = sync ? log_end_ : std::min(durable_end_, log_end_);
-  sink_({engine::written{last}});
+  if (awaited) sink_({engine::written{last}});
   return i;
 }
 

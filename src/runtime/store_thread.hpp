@@ -27,6 +27,7 @@ class store_thread {
     log_index log_end;                              ///< last entry of the log as recovered
     std::chrono::milliseconds watch_period{1'000};  ///< of free space, failures and the synced mark
     std::size_t max_joined_bytes = 16u << 20;       ///< of values in one step
+    std::size_t max_quiet_bytes = 1u << 20;         ///< of quiet writes that wait for something urgent
   };
 
   store_thread(std::unique_ptr<store>, sink, options);
@@ -63,9 +64,11 @@ class store_thread {
 
   std::mutex mutex_;
   std::condition_variable more_;
-  std::vector<task> queue_;  // under mutex_
-  bool stop_ = false;        // under mutex_
-  std::thread thread_;       // last: starts when the rest is there
+  std::vector<task> queue_;      // under mutex_
+  std::size_t quiet_bytes_ = 0;  // of queue_, under mutex_
+  bool urgent_ = false;          // something in queue_ may not wait; under mutex_
+  bool stop_ = false;            // under mutex_
+  std::thread thread_;           // last: starts when the rest is there
 };
 
 }  // namespace coterie::runtime

@@ -67,6 +67,7 @@ struct put_raft {
     m.setPrevTerm(v.prev_term.value);
     m.setCommit(v.commit.value);
     m.setRound(v.round);
+    m.setQuiet(v.quiet);
     if (!v.entries.empty()) put_list(m.initEntries(count(v.entries)), v.entries, put_entry);
   }
   void operator()(const raft::append_response& v) {
@@ -95,6 +96,7 @@ raft::append_request get_append(RaftMessage::AppendRequest::Reader r) {
   v.commit = log_index(r.getCommit());
   v.entries = get_list(r.getEntries(), get_entry);
   v.round = r.getRound();
+  v.quiet = r.getQuiet();
   return v;
 }
 

@@ -97,7 +97,11 @@ void consensus_checker::check_log(std::size_t i, const raft::core& r, node_memor
 }
 
 void consensus_checker::check_committed(std::size_t i, const raft::core& r, const node_memory& m) {
-  for (auto k = std::max(m.commit, r.first_index().value - 1) + 1; k <= r.commit().value; ++k) {
+  const auto base = r.first_index().prev();
+  // Committed, applied and compacted in one step: of what nobody saw the last configuration stands in the log's base.
+  if (base.value > m.commit)
+    if (const auto meta = r.meta_at(base)) configurations_.try_emplace(base.value, meta->conf);
+  for (auto k = std::max(m.commit, base.value) + 1; k <= r.commit().value; ++k) {
     const auto* e = r.entry_at(log_index(k));
     if (!e) continue;
     const auto [it, fresh] =

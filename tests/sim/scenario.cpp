@@ -152,7 +152,9 @@ class scenario {
         return;
       case fault_kind::flap:
         for (std::uint64_t k = 0; k < f.x; ++k)
-          world_.after(k * 700ms, [this, n] { crash(n, crash_point::now, false, 100ms); });
+          world_.after(k * 700ms, [this, n] {
+            if (!healed_) crash(n, crash_point::now, false, 100ms);
+          });
         return;
       case fault_kind::pause:
         world_.pause(n);

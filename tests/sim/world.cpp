@@ -188,7 +188,7 @@ void world::start(std::size_t i) {
   o.raft.max_append_bytes = set_.max_append_bytes;
   o.raft.max_inflight_appends = set_.max_inflight;
   n.paused = 0;
-  n.disk_busy = n.read_fails = false;
+  n.disk_busy = n.look_due = n.read_fails = false;
   n.dies.reset();
   n.armed = virtual_time::max();
   n.engine = std::make_unique<engine::engine>(o, std::move(p->state), clocks(i), r.next());

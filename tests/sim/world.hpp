@@ -196,8 +196,8 @@ struct world::simulated_node {
   // disk
   test::memory_disk disk;
   std::deque<engine::action> disk_queue;
-  bool disk_busy = false, read_fails = false, disk_full = false, rotten = false;
-  virtual_time stalled_until{};
+  bool disk_busy = false, look_due = false, read_fails = false, disk_full = false, rotten = false;
+  virtual_time stalled_until{}, disk_looks{};
   struct order_to_die {
     crash_point where;
     bool power_loss;

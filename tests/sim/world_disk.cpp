@@ -1,5 +1,7 @@
 // The simulated disk at work, as the store thread does it: everything waiting up to the next read is one group;
 // written, then synced, then told. A crash can fall between any two.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/assert.hpp"
@@ -33,6 +35,20 @@ duration world::disk_latency(std::size_t i) {
 void world::run_disk(std::size_t i) {
   auto& n = *nodes_[i];
   if (!n.engine || n.disk_busy || n.disk_queue.empty() || n.paused) return;
+  // Quiet writes wait for something else, or for the thread's look around once a second.
+  const auto quiet = [](const engine::action& a) {
+    const auto* w = std::get_if<engine::write>(&a);
+    return w != nullptr && w->quiet;
+  };
+  if (now_ < n.disk_looks && std::ranges::all_of(n.disk_queue, quiet)) {
+    if (!std::exchange(n.look_due, true))
+      later_on_disk(i, n.disk_looks - now_, [this, i] {
+        nodes_[i]->look_due = false;
+        run_disk(i);
+      });
+    return;
+  }
+  n.disk_looks = now_ + 1s;
   n.disk_busy = true;
   later_on_disk(i, disk_latency(i) / 2, [this, i] { do_disk_work(i); });
 }
@@ -42,19 +58,24 @@ void world::do_disk_work(std::size_t i) {
   if (n.disk_full) return disk_done(i, engine::disk_failed{"no space left on the device"}, 0ns);
   std::vector<disk::batch> batches;
   std::uint64_t last = 0;
-  bool sync = false;
+  bool sync = false, awaited = false;
   if (std::holds_alternative<engine::write>(n.disk_queue.front()) && dies_at(i, crash_point::before_write)) return;
   while (!n.disk_queue.empty()) {
     auto* w = std::get_if<engine::write>(&n.disk_queue.front());
     if (!w) break;
     last = w->sequence;
     sync |= w->sync;
+    awaited |= !w->quiet;
     batches.push_back(std::move(w->what));
     n.disk_queue.pop_front();
   }
   if (!batches.empty()) {
     for (const auto& b : batches) n.disk.write(b, false);
     if (dies_at(i, crash_point::after_write)) return;
+    if (!awaited) {
+      n.disk_busy = false;
+      return run_disk(i);
+    }
     if (!sync) return disk_done(i, engine::written{last}, 0ns);
     return later_on_disk(i, disk_latency(i), [this, i, last] {
       if (!nodes_[i]->disk.sync()) return disk_done(i, engine::disk_failed{"fsync: input/output error"}, 0ns);

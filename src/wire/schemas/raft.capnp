@@ -55,6 +55,7 @@ struct RaftMessage {
       commit @14 :UInt64;
       round @15 :UInt64;
       entries @16 :List(Entry);
+      quiet @27 :Bool;
     }
     appendResponse :group {
       ok @17 :Bool;

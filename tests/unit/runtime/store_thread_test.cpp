@@ -95,6 +95,19 @@ TEST_CASE("writes of which none asks for it are not synced") {
   REQUIRE(f.disk->syncs() == before);
 }
 
+TEST_CASE("a quiet write is done and told with what comes after it") {
+  fixture f;
+  auto quiet = put(1, "a", false);
+  quiet.quiet = true;
+  f.thread->submit({quiet});
+  f.thread->submit({put(2, "b", true), all(1)});
+  const auto page = f.heard.wait<engine::read_done>(1)[0];
+  REQUIRE(page.items.size() == 2);
+  const auto done = f.heard.wait<engine::written>(1);
+  REQUIRE(done.size() == 1);
+  REQUIRE(done[0].sequence == 2);
+}
+
 TEST_CASE("what is read stands between the writes, in order") {
   fixture f;
   f.thread->submit({put(1, "a", false), all(1), put(2, "b", true), all(2)});
