@@ -143,6 +143,73 @@ TEST_CASE("a session is confirmed by the leader alone, and one that is over is s
   REQUIRE(!answer(session_epoch(w[w.leader].look().raft->applied().value + 1'000)));
 }
 
+TEST_CASE("a leader that hears no quorum after a renewal came does not confirm it (etcd#12528, etcd#16822)",
+          "[lesson]") {
+  led_world w;
+  bool deaf = true;
+  w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+    w.spy(from, m);
+    return deaf && to == w.leader && std::holds_alternative<raft::message>(m);
+  };
+  const auto confirmed = [&] { return std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) > 0; };
+  w.say(w.other, w.leader, wire::keepalive{w.session(w.other), 1'000});
+  w.run(300ms);
+  REQUIRE(w.leader == *w.nodes::leader());
+  REQUIRE(!confirmed());
+  deaf = false;
+  w.run(100ms);
+  REQUIRE(confirmed());
+}
+
+TEST_CASE("a new leader confirms no renewal before it has applied an entry of its own (etcd#15247)", "[lesson]") {
+  led_world w;
+  bool acks_lost = true;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    w.spy(from, m);
+    const auto* r = std::get_if<raft::message>(&m);
+    const auto* a = r ? std::get_if<raft::append_response>(&r->body) : nullptr;
+    return acks_lost && a && from != w.leader;
+  };
+  w.kill(w.leader);
+  std::size_t next = w.leader;
+  REQUIRE(w.run_until([&] {
+    for (const auto i : {w.other, w.third})
+      if (w[i].look().raft->current_role() == raft::role::leader) next = i;
+    return next != w.leader;
+  }));
+  const auto from = next == w.other ? w.third : w.other;
+  const auto confirmed = [&] { return std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) > 0; };
+  w.say(from, next, wire::keepalive{w.session(from), 1'000});
+  w.run(300ms);
+  REQUIRE(w[next].look().raft->current_role() == raft::role::leader);
+  REQUIRE(!confirmed());
+  acks_lost = false;
+  REQUIRE(w.run_until([&] { return w[next].look().raft->leader_ready() && confirmed(); }, 1s));
+}
+
+TEST_CASE("a leader that has begun to expire a session does not confirm it any more (etcd#15247)", "[lesson]") {
+  led_world w;
+  bool alone = false;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    w.spy(from, m);
+    const auto* r = std::get_if<raft::message>(&m);
+    const auto* a = r ? std::get_if<raft::append_request>(&r->body) : nullptr;
+    // The silent node says nothing of its session; later no entry reaches anybody, though heartbeats do.
+    return from == w.other ? !r : alone && a && !a->entries.empty();
+  };
+  const auto s = w.session(w.other);
+  const auto& raft = *w[w.leader].look().raft;
+  w.run(4'500ms);
+  alone = true;
+  REQUIRE(w.run_until([&] { return raft.last_index() > raft.commit(); }, 2s));
+  REQUIRE(w[w.leader].look().machine->session(s) != nullptr);
+  w.say(w.other, w.leader, wire::keepalive{s, 1'000});
+  w.say(w.third, w.leader, wire::keepalive{w.session(w.third), 1'001});
+  w.run(200ms);
+  REQUIRE(std::ranges::count(w.acks, 1'001u, &wire::keepalive_ack::id) == 1);  // a quorum is heard
+  REQUIRE(std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) == 0);
+}
+
 TEST_CASE("a node whose session is said to be over opens another one") {
   led_world w;
   const auto s = w.session(w.other);
