@@ -158,7 +158,7 @@ TEST_CASE("a log that ends before the applied state, or is ahead of the vote, is
   require_damaged(image, "the log has a later term than the vote record");
 }
 
-TEST_CASE("the applied index and what it did are one batch: no crash parts them (etcd#13766)", "[lesson]") {
+TEST_CASE("the applied index and what it did are one batch: no crash parts them (etcd#13766, etcd#14143)", "[lesson]") {
   options o;
   o.raft.max_committed_bytes = 1;  // one entry is applied at a time
   test::nodes w(1, o);

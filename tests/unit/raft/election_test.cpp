@@ -342,6 +342,7 @@ TEST_CASE("paper 5.6: a leader stays as long as messages travel faster than elec
   REQUIRE(c.elect(1));
   advance_slowly(c, 20s, 100ms);
   CHECK(c.leader() == 1);
+  for (const std::uint64_t n : {2, 3}) CHECK(c[n].stats().get("raft_prevotes_started") == 0);
   CHECK(c[1].current_term() == term(1));
   REQUIRE(c.propose(1));
   advance_slowly(c, 400ms, 100ms);

@@ -632,6 +632,7 @@ TEST_CASE("paper 5.5: a crashed follower is asked again until it answers, and as
     c.crash(3);
     c.at(3).hold_writes = false;
     c.restart(3);
+    c[1].on_unreachable(id(3), true, c.now());  // what it got no answer to it sends again
     CHECK(c[3].last_index() == (stored ? c[1].last_index() : c[1].last_index().prev()));
     c.advance(100ms);
     CHECK(c[1].progress()[1].match == c[1].last_index());
