@@ -119,12 +119,14 @@ TEST_CASE(
   transfer_world w;
   const auto before = w[w.behind].look().machine->digest();
   const auto applied = w[w.behind].look().raft->applied();
+  const auto records = w.disk(w.behind).size(disk::space::state);
   w.lose_chunk = [](const auto& c) { return c.number >= 2; };
   w.cut(w.behind, false);
   REQUIRE(w.run_until([&] { return w.chunks.size() > 2; }));
   w.restart(w.behind);
   REQUIRE(w[w.behind].look().raft->applied() == applied);
   REQUIRE(w[w.behind].look().machine->digest() == before);
+  REQUIRE(w.disk(w.behind).size(disk::space::state) == records);
   w.lose_chunk = nullptr;
   REQUIRE(w.run_until([&] { return w.met(); }, 60s));
   REQUIRE(w.chunks.back().transfer != w.chunks.front().transfer);
