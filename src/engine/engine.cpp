@@ -120,6 +120,8 @@ void engine::state::on_read(const read_done& r) {
 
 void engine::state::on_written(std::uint64_t sequence) {
   for (const auto& w : disk.on_written(sequence)) {
+    // An identity that is over promises nothing any more: a vote or an acknowledgement that waited for its write stays.
+    if (failed && !std::holds_alternative<end_saved>(w)) continue;
     std::visit(overloaded{
                    [](const nobody&) {},
                    [&](const raft_persist& x) { replica->on_written(x); },

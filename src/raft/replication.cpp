@@ -58,7 +58,7 @@ void core::send_append(node_id id, follower_progress& p, log_index prev, std::si
 }
 
 /// Heartbeat, commit index, confirmation round. Being at `next`, it also finds out that an earlier append was lost, and
-/// it goes out when the window is full or a snapshot is on its way: an answer may free a stuck follower (etcd#10308).
+/// it goes out when the window is full or a snapshot is on its way: an answer may free a stuck follower (etcd#14633).
 void core::send_empty(node_id id, follower_progress& p, bool quiet) {
   send_append(id, p, std::max(p.next.prev(), log_.base().index), 0, quiet);
 }

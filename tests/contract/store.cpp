@@ -159,7 +159,8 @@ ON_BOTH_DISKS("an install replaces the state in one step") {
   }
 }
 
-ON_BOTH_DISKS("an unfinished install is dropped by a restart and by the next one") {
+TEMPLATE_TEST_CASE("an unfinished install is dropped by a restart and by the next one (nuraft#562)", "[store][lesson]",
+                   real_disk, simulated_disk) {
   TestType d;
   write(d, {put(space::state, "a", "1")});
   d.install_begin();
@@ -339,7 +340,7 @@ TEST_CASE("the simulated disk and RocksDB answer alike", "[store]") {
 
 // ---- what only the simulated disk can lose -------------------------------------------------------------------------
 
-TEST_CASE("a power loss takes some of the newest un-synced batches, whole", "[store]") {
+TEST_CASE("a power loss takes some of the newest un-synced batches, whole (etcd#14143)", "[store][lesson]") {
   std::map<std::size_t, int> seen;
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     rng random(seed);

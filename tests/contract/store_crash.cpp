@@ -82,7 +82,7 @@ TEST_CASE("child: writes synced batches and tells each", "[.child-writer]") {
   }
 }
 
-TEST_CASE("every acknowledged synced write survives kill -9", "[store]") {
+TEST_CASE("every acknowledged synced write survives kill -9 (rdb#1351)", "[store][lesson]") {
   temporary_directory t;
   rng random(static_cast<std::uint64_t>(::getpid()));
   std::uint64_t acknowledged = 0;
@@ -135,7 +135,7 @@ TEST_CASE("a second open is refused, here and in another process", "[store]") {
   ::close(ends[1]);
 }
 
-TEST_CASE("a log cut anywhere leaves whole batches, and the mark tells", "[store]") {
+TEST_CASE("a log cut anywhere leaves whole batches, and the mark tells (etcd#6378)", "[store][lesson]") {
   temporary_directory t;
   fill(t.path(), 200);
   const auto logs = files(t.path(), ".log");
@@ -160,7 +160,8 @@ TEST_CASE("a log cut anywhere leaves whole batches, and the mark tells", "[store
   }
 }
 
-TEST_CASE("a damaged log opens with a whole prefix and says so until told to forget", "[store]") {
+TEST_CASE("a damaged log opens with a whole prefix and says so until told to forget (rdb#6288, rdb#6963, pebble#453)",
+          "[store][lesson]") {
   temporary_directory t;
   fill(t.path(), 400);
   const auto logs = files(t.path(), ".log");

@@ -88,7 +88,7 @@ struct unprivileged {
 
 }  // namespace
 
-TEST_CASE("a sync that fails is the last one, even if the next would succeed", "[store]") {
+TEST_CASE("a sync that fails is the last one, even if the next would succeed (cockroach#37102)", "[store][lesson]") {
   temporary_directory t;
   {
     auto s = must(store::open(t.path()));

@@ -80,7 +80,9 @@ TEST_CASE("a frame that does not decode ends its stream") {
   REQUIRE(w.counted(0, "frame.undecodable") == 1);
 }
 
-TEST_CASE("a frame for another cluster ends its stream, a hello too when the cluster is another one") {
+TEST_CASE(
+    "a frame for another cluster ends its stream, a hello too when the cluster is another one (nuraft#504, nuraft#640)",
+    "[lesson]") {
   cluster_world w(1);
   const cluster_id other{1, 2};
   auto s = w.connect(0);
@@ -290,6 +292,44 @@ TEST_CASE("a node that is told that it ends, and can't write that down, stops al
   REQUIRE_THAT(w.end_of(0)->reason, Contains("input/output error"));
 }
 
+TEST_CASE("a vote leaves only when it is written, and never once the disk failed or is known to be a copy (rostam#94)",
+          "[lesson]") {
+  cluster_world w(3);
+  const auto leader = *w.leader();
+  const auto i = (leader + 1) % 3, candidate = (leader + 2) % 3;
+  std::size_t votes = 0;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    const auto* v = r ? std::get_if<raft::vote_response>(&r->body) : nullptr;
+    votes += from == i && v && v->granted;
+    return false;
+  };
+  const auto& raft = *w[i].look().raft;
+  const auto next = raft.current_term().next();
+  w.hold_disk(i);
+  w.say(candidate, i,
+        raft::message{w.id(candidate), w.id(i), next,
+                      raft::vote_request{false, true, raft.last_index(), *raft.term_at(raft.last_index())}});
+  REQUIRE(raft.current_term() == next);
+  REQUIRE(votes == 0);
+  SECTION("written") {
+    w.release_disk(i);
+    REQUIRE(votes == 1);
+  }
+  SECTION("failed") {
+    w.tell(i, engine::disk_failed{"I/O error"});
+    w.release_disk(i);
+    REQUIRE(w.end_of(i));
+    REQUIRE(votes == 0);
+  }
+  SECTION("a copy") {
+    w.say(leader, i, wire::join_answer{wire::join_verdict::outdated, "an older copy"});
+    w.release_disk(i);
+    REQUIRE(w.end_of(i));
+    REQUIRE(votes == 0);
+  }
+}
+
 // ---- joining -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("a new node is entered, whomever it asks, and once only") {
@@ -382,6 +422,40 @@ TEST_CASE("whoever was removed is told so, when no majority needs it any more") 
   REQUIRE(w.end_of(i)->exit_ok);
   const auto s = w.stranger(*w.leader(), id, "x", request.at);
   REQUIRE(w.ask_in(s, request).verdict == wire::join_verdict::removed);
+}
+
+TEST_CASE("who is a member and who votes comes from the log alone, and stays so over restarts (etcd#19557, etcd#20967)",
+          "[lesson]") {
+  engine::options o;
+  o.compact_after_entries = 20;
+  o.keep_entries = 4;
+  cluster_world w(5, o);
+  const auto out = (*w.leader() + 1) % 5;
+  const auto gone = w.id(out);
+  w.call(out, wire::leave_cluster{});
+  REQUIRE(w.run_until([&] { return w.end_of(out).has_value(); }));
+  const auto conf = [&](std::size_t i) { return w[i].look().raft->conf(); };
+  REQUIRE(w.run_until([&] { return conf(*w.leader()).voters.size() == 3 && !conf(*w.leader()).joint(); }));
+  const bool compacted = GENERATE(false, true);
+  const auto leader = *w.leader();
+  for (int n = 0; compacted && n < 60; ++n)
+    REQUIRE(is<wire::appended>(w.ask(leader, wire::append_journal{"orders", "", {{"t", "m"}}})));
+  REQUIRE((w[leader].look().raft->first_index() > log_index(20)) == compacted);
+  const auto before = conf(leader);
+  REQUIRE(before.learners.size() == 1);
+  for (int round = 0; round < 2; ++round) {
+    for (std::size_t i = 0; i < 5; ++i) w.kill(i);
+    for (std::size_t i = 0; i < 5; ++i) w.restart(i);
+    REQUIRE(w.run_until_active());
+    REQUIRE(!w.end_of(out)->exit_ok);  // its identity is over
+    w.run(2s);
+    for (std::size_t i = 0; i < 5; ++i) {
+      if (i == out) continue;
+      REQUIRE(conf(i) == before);
+      REQUIRE(w[i].look().machine->member(gone)->removed);
+      REQUIRE(w[i].look().machine->members().size() == 5);
+    }
+  }
 }
 
 TEST_CASE("without a leader nobody is let in yet") {

@@ -143,6 +143,73 @@ TEST_CASE("a session is confirmed by the leader alone, and one that is over is s
   REQUIRE(!answer(session_epoch(w[w.leader].look().raft->applied().value + 1'000)));
 }
 
+TEST_CASE("a leader that hears no quorum after a renewal came does not confirm it (etcd#12528, etcd#16822)",
+          "[lesson]") {
+  led_world w;
+  bool deaf = true;
+  w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+    w.spy(from, m);
+    return deaf && to == w.leader && std::holds_alternative<raft::message>(m);
+  };
+  const auto confirmed = [&] { return std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) > 0; };
+  w.say(w.other, w.leader, wire::keepalive{w.session(w.other), 1'000});
+  w.run(300ms);
+  REQUIRE(w.leader == *w.nodes::leader());
+  REQUIRE(!confirmed());
+  deaf = false;
+  w.run(100ms);
+  REQUIRE(confirmed());
+}
+
+TEST_CASE("a new leader confirms no renewal before it has applied an entry of its own (etcd#15247)", "[lesson]") {
+  led_world w;
+  const auto next = w.third;
+  bool elected = false;
+  w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    // Its disk stands still from here on: the others commit its entry, it can't apply it yet.
+    if (r && std::holds_alternative<raft::vote_response>(r->body) && to == next && !std::exchange(elected, true))
+      w.hold_disk(next);
+    return w.spy(from, m);
+  };
+  w.say(w.other, w.leader, wire::hand_over{w.id(next)});
+  const auto& raft = *w[next].look().raft;
+  REQUIRE(w.run_until([&] { return raft.current_role() == raft::role::leader; }, 1s));
+  const auto confirmed = [&] { return std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) > 0; };
+  w.say(w.other, next, wire::keepalive{w.session(w.other), 1'000});
+  w.run(300ms);
+  REQUIRE(raft.current_role() == raft::role::leader);
+  REQUIRE(raft.term_at(raft.commit()) == raft.current_term());
+  REQUIRE(raft.applied() < raft.commit());
+  REQUIRE(!confirmed());
+  w.release_disk(next);
+  w.run(100ms);
+  REQUIRE(confirmed());
+}
+
+TEST_CASE("a leader that has begun to expire a session does not confirm it any more (etcd#15247)", "[lesson]") {
+  led_world w;
+  bool alone = false;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    w.spy(from, m);
+    const auto* r = std::get_if<raft::message>(&m);
+    const auto* a = r ? std::get_if<raft::append_request>(&r->body) : nullptr;
+    // The silent node says nothing of its session; later no entry reaches anybody, though heartbeats do.
+    return from == w.other ? !r : alone && a && !a->entries.empty();
+  };
+  const auto s = w.session(w.other);
+  const auto& raft = *w[w.leader].look().raft;
+  w.run(4'500ms);
+  alone = true;
+  REQUIRE(w.run_until([&] { return raft.last_index() > raft.commit(); }, 2s));
+  REQUIRE(w[w.leader].look().machine->session(s) != nullptr);
+  w.say(w.other, w.leader, wire::keepalive{s, 1'000});
+  w.say(w.third, w.leader, wire::keepalive{w.session(w.third), 1'001});
+  w.run(200ms);
+  REQUIRE(std::ranges::count(w.acks, 1'001u, &wire::keepalive_ack::id) == 1);  // a quorum is heard
+  REQUIRE(std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) == 0);
+}
+
 TEST_CASE("a node whose session is said to be over opens another one") {
   led_world w;
   const auto s = w.session(w.other);

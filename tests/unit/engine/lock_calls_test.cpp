@@ -145,6 +145,33 @@ TEST_CASE("a waiter waits on under its node's next session") {
   REQUIRE(w.run_until([&] { return w.granted(waiter); }, 2s));
 }
 
+TEST_CASE("a grant is handed out only with half of the validity left, else after a renewal (etcd#11456)", "[lesson]") {
+  lock_world w(3);
+  const auto leader = *w.leader(), i = (leader + 1) % 3;
+  const auto hold = w.wait(leader);
+  const auto waiter = w.call(i, wire::acquire_lock{"l", "", {}}, 60'000ms);
+  bool lost = true;
+  w.lose = [&](std::size_t, std::size_t to, const wire::peer_message& m) {
+    return lost && to == i && std::holds_alternative<wire::keepalive_ack>(m);
+  };
+  REQUIRE(w.run_until([&] { return w[i].look().validity.steady - w.now().steady < 2'400ms; }));
+  const auto session = w[i].look().session;
+  REQUIRE(is<wire::done>(w.release(leader, w.fence(hold))));
+  REQUIRE(w[i].look().machine->locks().at("l").holder->session == session);
+  REQUIRE(!w.granted(waiter));
+  bool renewed = false;
+  SECTION("the session is renewed") { renewed = true; }
+  SECTION("the session ends") {
+    REQUIRE(w.run_until([&] { return w[i].look().session != session; }));
+    REQUIRE(!w.granted(waiter));
+  }
+  lost = false;
+  REQUIRE(w.run_until([&] { return w.granted(waiter); }));
+  const auto& g = std::get<wire::lock_granted>(w.answers(waiter).list.front());
+  REQUIRE((g.epoch == session) == renewed);
+  REQUIRE(g.deadline_raw_ns - w.now().steady.time_since_epoch().count() > duration(2'400ms).count());
+}
+
 TEST_CASE("a stopping node tells its waiters, and those that hold") {
   lock_world w(2);
   const auto hold = w.wait(0);

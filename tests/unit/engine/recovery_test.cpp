@@ -97,7 +97,7 @@ TEST_CASE("each value of meta that does not decode is refused by its name") {
   require_damaged(image, "the node's identity does not decode");
 }
 
-TEST_CASE("a log with a gap, a changed entry or one in another's place is refused") {
+TEST_CASE("a log with a gap, a changed entry or one in another's place is refused (etcd#6378)", "[lesson]") {
   const auto good = used();
   REQUIRE(good.log.size() > 4);
   const auto index = [&](std::size_t at) { return std::to_string(*from_big_endian(good.log[at].first)); };
@@ -148,7 +148,7 @@ TEST_CASE("an entry that can't follow the one before is refused, though its chec
   require_damaged(log_of({first, second}), "log entry 2 does not follow from the one before");
 }
 
-TEST_CASE("a log that ends before the applied state, or is ahead of the vote, is refused") {
+TEST_CASE("a log that ends before the applied state, or is ahead of the vote, is refused (ch#113654)", "[lesson]") {
   auto image = used();
   const auto last = *from_big_endian(image.log.back().first);
   set(image.meta, "applied", big_endian(last + 1));
@@ -156,6 +156,35 @@ TEST_CASE("a log that ends before the applied state, or is ahead of the vote, is
   image = used();
   drop(image.meta, "hard_state");
   require_damaged(image, "the log has a later term than the vote record");
+}
+
+TEST_CASE("the applied index and what it did are one batch: no crash parts them (etcd#13766, etcd#14143)", "[lesson]") {
+  options o;
+  o.raft.max_committed_bytes = 1;  // one entry is applied at a time
+  test::nodes w(1, o);
+  REQUIRE(w.run_until_active());
+  w.hold_disk(0);
+  for (int i = 0; i < 20; ++i) w.call(0, wire::append_journal{"orders", "", {{"t", std::to_string(i)}}});
+  w.release_disk(0);
+  const auto unsynced = w.disk(0).unsynced();
+  REQUIRE(unsynced >= 20);
+  for (std::size_t lost = 0; lost <= unsynced; ++lost) {
+    auto d = w.disk(0);
+    d.lose(lost);
+    const auto r = recover(d.load(state_memory_begin(), state_memory_end()), hi, lo, false);
+    REQUIRE(r);
+    machine::machine found, replayed;
+    found.restore(r->state.state);
+    replayed.bootstrap(founder_members(*r->state.acceptor.committed));
+    for (const auto& e : r->state.log.entries)
+      if (e.kind == raft::entry_kind::command && e.index <= r->state.log.applied)
+        replayed.apply(e.index, e.when, *wire::decode_command(e.payload.view()));
+    REQUIRE(found.digest() == replayed.digest());
+    // Payloads lie on the disk alone.
+    const auto in_memory = r->state.state.size();
+    const auto journal = found.journals().find("orders");
+    REQUIRE(d.size(disk::space::state) - in_memory == (journal == found.journals().end() ? 0 : journal->second.total));
+  }
 }
 
 TEST_CASE("a record or a cursor that does not decode is refused") {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "catch.hpp"
+#include "engine/session.hpp"
 #include "unit/engine/expect.hpp"
 #include "unit/engine/nodes.hpp"
 
@@ -47,6 +48,18 @@ TEST_CASE("an ack that waited with a stopped process revives no hold") {
   REQUIRE(refusal(w.answers(hold).list.back()) == errc::lock_lost);
   REQUIRE(w.run_until([&] { return w.active(w.other); }));
   REQUIRE(w.session() != old);
+}
+
+TEST_CASE("a renewal is valid from when it was asked for, not from when it was confirmed (etcd#6005)", "[lesson]") {
+  session_world w;
+  w.acks_lost = true;
+  w.acks.clear();
+  REQUIRE(w.run_until([&] { return !w.acks.empty(); }));
+  const auto asked = w.now().steady;  // this network takes no time
+  const auto ack = w.acks.front();
+  w.run(1s);
+  w.say(w.leader, w.other, ack);
+  REQUIRE(w[w.other].look().validity.steady == asked + 4'850ms);
 }
 
 TEST_CASE("a first ack that comes when its validity is over opens nothing") {
@@ -110,4 +123,67 @@ TEST_CASE("what waited for a majority goes out in messages of bounded size, and 
   for (const auto& f : w.forwards) largest = std::max(largest, f.commands.size());
   REQUIRE(largest <= most);
   REQUIRE(largest > most / 2);
+}
+
+// ---- the leader's side ---------------------------------------------------------------------------------------------
+
+namespace {
+
+/// What a leader knows of two sessions, one with a TTL that is not its own.
+struct keeper_world {
+  engine::options opt;
+  engine::context ctx;
+  engine::session_keeper keeper{ctx};
+  const session_epoch shorter{7}, longer{8};
+  std::map<session_epoch, machine::session_record> open;
+
+  keeper_world() {
+    ctx.opt = &opt;
+    ctx.now = {instant(1h), boot_instant(1h), {}};
+    open[shorter].ttl = 2s;
+    open[longer].ttl = 20s;
+    keeper.on_lead();
+    REQUIRE(due().empty());
+  }
+  void pass(duration d) {
+    ctx.now.steady += d;
+    ctx.now.boot += d;
+  }
+  std::vector<session_epoch> due() { return keeper.due(open); }
+};
+
+}  // namespace
+
+TEST_CASE("a session expires by the TTL in its entry, whatever the leader's own is (scylla#30697, scylla#30777)",
+          "[lesson]") {
+  keeper_world w;
+  REQUIRE(w.opt.session_ttl == 5s);
+  w.pass(2'019ms);
+  REQUIRE(w.due().empty());
+  w.pass(1ms);
+  REQUIRE(w.due() == std::vector{w.shorter});
+  REQUIRE(w.due().empty());  // asked for once
+  w.pass(18'179ms);
+  REQUIRE(w.due().empty());
+  w.pass(1ms);
+  REQUIRE(w.due() == std::vector{w.longer});
+}
+
+TEST_CASE("a new leader expires nobody before a whole TTL of its own, a renewal counts from its receipt (etcd#15247)",
+          "[lesson]") {
+  keeper_world w;
+  w.pass(1'900ms);
+  w.keeper.on_lead();  // in a later term
+  w.pass(2'000ms);
+  REQUIRE(w.due().empty());
+  w.keeper.on_keepalive({node_id{0, 1}, w.shorter, 1});
+  w.pass(2'019ms);
+  REQUIRE(w.due().empty());
+  REQUIRE(w.keeper.may_ack(w.shorter));
+  w.pass(1ms);
+  REQUIRE(w.due() == std::vector{w.shorter});
+  REQUIRE(!w.keeper.may_ack(w.shorter));
+  w.keeper.on_follow();
+  w.pass(1h);
+  REQUIRE(w.due().empty());
 }

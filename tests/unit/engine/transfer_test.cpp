@@ -113,6 +113,62 @@ TEST_CASE("a transfer whose stream breaks begins again") {
   REQUIRE(w.chunks.back().transfer != w.chunks.front().transfer);
 }
 
+TEST_CASE(
+    "a node that starts again amid a transfer has its old state, whole, and gets another one (nuraft#562, nuraft#590)",
+    "[lesson]") {
+  transfer_world w;
+  const auto before = w[w.behind].look().machine->digest();
+  const auto applied = w[w.behind].look().raft->applied();
+  const auto records = w.disk(w.behind).size(disk::space::state);
+  w.lose_chunk = [](const auto& c) { return c.number >= 2; };
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return w.chunks.size() > 2; }));
+  w.restart(w.behind);
+  REQUIRE(w[w.behind].look().raft->applied() == applied);
+  REQUIRE(w[w.behind].look().machine->digest() == before);
+  REQUIRE(w.disk(w.behind).size(disk::space::state) == records);
+  w.lose_chunk = nullptr;
+  REQUIRE(w.run_until([&] { return w.met(); }, 60s));
+  REQUIRE(w.chunks.back().transfer != w.chunks.front().transfer);
+}
+
+TEST_CASE("a transfer is given up when it stands still, not when it takes long (ch#112405)", "[lesson]") {
+  transfer_world w;
+  w.lose_chunk = [&](const auto&) {
+    w.hold_disk(w.behind);  // each chunk takes 6 s to be written
+    return false;
+  };
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return !w.chunks.empty(); }));
+  const auto begun = w.now().steady;
+  for (int i = 0; i < 20 && !w.met(); ++i) {
+    w.run(6s);
+    w.release_disk(w.behind);
+  }
+  REQUIRE(w.met());
+  REQUIRE(w.now().steady - begun > 20s);
+  for (const auto& c : w.chunks) REQUIRE(c.transfer == w.chunks.front().transfer);
+  REQUIRE(w.counted(w.behind, "snapshot.installed") == 1);
+}
+
+TEST_CASE("an installation that outlasts the leader's patience counts all the same, and once (ch#112405)", "[lesson]") {
+  transfer_world w;
+  w.lose_chunk = [&](const auto& c) {
+    if (c.last) w.hold_disk(w.behind);
+    return false;
+  };
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return !w.chunks.empty() && w.chunks.back().last; }));
+  w.run(25s);
+  w.lose_chunk = nullptr;
+  w.release_disk(w.behind);
+  REQUIRE(w.run_until([&] { return w.met(); }, 1s));
+  w.append(3);
+  REQUIRE(w.run_until([&] { return w.same(); }, 1s));
+  REQUIRE(w.counted(w.behind, "snapshot.installed") == 1);
+  REQUIRE(w[w.leader].look().raft->stats().get("raft_match_regressed") == 0);
+}
+
 TEST_CASE("a transfer that is refused begins again") {
   transfer_world w;
   auto first = w.first_lost();
@@ -190,7 +246,7 @@ TEST_CASE("a record that does not decode drops what was received so far") {
   REQUIRE(w.run_until([&] { return w.met(); }, 60s));
 }
 
-TEST_CASE("while a received state replaces the old one nothing else moves the log") {
+TEST_CASE("while a received state replaces the old one nothing else moves the log (nuraft#407)", "[lesson]") {
   transfer_world w;
   w.lose_chunk = [&](const auto& c) {
     if (c.last) w.hold_disk(w.behind);

@@ -43,7 +43,7 @@ TEST_CASE("lock: a session may hold it and queue again with another request") {
   CHECK(w.lock("l")->holder->grant > first);
 }
 
-TEST_CASE("lock: release of a grant that is not current changes nothing") {
+TEST_CASE("lock: release of a grant that is not current changes nothing (etcd#16221, etcd#22082)", "[lesson]") {
   world w;
   auto a = w.open(1), b = w.open(2);
   w.ask(a, acquire("l"));
@@ -109,7 +109,10 @@ TEST_CASE("lock: a cancel that overtakes its request keeps it from being granted
   CHECK(w.lock("l") == nullptr);
 }
 
-TEST_CASE("lock: the end of a session frees what it holds, in the same entry, and drops its waiters") {
+TEST_CASE(
+    "lock: the end of a session frees what it holds, in the same entry, and drops its waiters (Atomix "
+    "AbstractAtomicLockService)",
+    "[lesson]") {
   for (const bool clean : {false, true}) {
     world w;
     auto a = w.open(1), b = w.open(2), c = w.open(3);
@@ -136,7 +139,7 @@ TEST_CASE("lock: the end of a session frees what it holds, in the same entry, an
   }
 }
 
-TEST_CASE("lock: waiters of several ended sessions are all skipped") {
+TEST_CASE("lock: waiters of several ended sessions are all skipped (etcd#11457)", "[lesson]") {
   world w;
   auto a = w.open(1), b = w.open(2), c = w.open(3);
   w.ask(a, acquire("l"));

@@ -27,7 +27,7 @@ TEST_CASE("the view counts the entries that change the registry") {
   CHECK(w.m.globals().view == 4);
 }
 
-TEST_CASE("a removed id never returns") {
+TEST_CASE("a removed id never returns (ch#118740)", "[lesson]") {
   world w;
   CHECK(w.duty(remove_member{node(3)}).ok());
   CHECK(w.duty(add_member{node(3), "n3", {"h", 3}}).code == errc::closed);

@@ -25,7 +25,7 @@ TEST_CASE("open is idempotent by node and nonce") {
   CHECK(w.duty(opening(node(2), 7)).value != a.value);
 }
 
-TEST_CASE("expire is void unless the proposer's term is the entry's") {
+TEST_CASE("expire is void unless the proposer's term is the entry's (etcd#15247)", "[lesson]") {
   world w;
   const auto c = w.open(1);
   w.when = term(3);
@@ -124,7 +124,7 @@ TEST_CASE("a request beyond the client's window is not executed and has no defin
   CHECK(w.m.session(c.epoch)->used.size() == 4);
 }
 
-TEST_CASE("a request of a dead session is not executed: indeterminate") {
+TEST_CASE("a request of a dead session is not executed: indeterminate (dragonboat: LRU sessions)", "[lesson]") {
   world w;
   auto c = w.open(1);
   w.expire(c);

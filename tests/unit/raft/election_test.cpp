@@ -1,4 +1,4 @@
-// Paper 5.1, 5.2 and 5.4.1; thesis 3.10, 4.2.3 and 9.6; and what elections taught others.
+// Paper 5.1, 5.2, 5.4.1, 5.4.3 and 5.6; thesis 3.10, 4.2.3 and 9.6; and what elections taught others.
 #include "catch.hpp"
 #include "cluster.hpp"
 
@@ -59,7 +59,7 @@ const Body* body_to(const std::vector<message>& messages, std::uint64_t n) {
 
 // ---- 5.1 terms ------------------------------------------------------------------------------------------------------
 
-TEST_CASE("5.1: a larger term makes a leader a follower") {
+TEST_CASE("paper 5.1: a larger term makes a leader a follower") {
   auto c = three();
   REQUIRE(c.elect(1));
   append_response later;
@@ -68,7 +68,7 @@ TEST_CASE("5.1: a larger term makes a leader a follower") {
   CHECK(c[1].current_term() == term(9));
 }
 
-TEST_CASE("5.1: a message of an older term is refused and answered with the current one") {
+TEST_CASE("paper 5.1: a message of an older term is refused and answered with the current one") {
   auto c = single(with_log(voters({1, 2, 3}), 5, {}));
   c.step(from(2, 4, append_request{}), start);
   c.step(from(3, 4, vote_request{false, false, log_index(9), term(4)}), start);
@@ -81,7 +81,7 @@ TEST_CASE("5.1: a message of an older term is refused and answered with the curr
   CHECK(c.leader() == node_id{});
 }
 
-TEST_CASE("5.1: unusable input is dropped and counted") {
+TEST_CASE("paper 5.1: unusable input is dropped and counted") {
   auto c = single(fresh(voters({1, 2, 3})));
   c.step({id(2), id(3), term(1), append_request{}}, start);
   c.step({id(1), id(1), term(1), append_request{}}, start);
@@ -99,9 +99,27 @@ TEST_CASE("5.1: unusable input is dropped and counted") {
   CHECK(c.last_index() == log_index(0));
 }
 
+TEST_CASE("paper 5.1: an answer of an earlier term counts for nothing (little-raft#44)", "[lesson]") {
+  auto c = single(with_log(voters({1, 2, 3}), 1, {}));
+  c.tick(c.next_wake());
+  c.step(from(2, 2, vote_response{true, true}), start);
+  persist(c, start);
+  REQUIRE(c.current_term() == term(2));
+  c.step(from(2, 1, vote_response{false, true}), start);
+  CHECK(c.current_role() == role::candidate);
+  c.step(from(2, 2, vote_response{false, true}), start);
+  REQUIRE(c.current_role() == role::leader);
+  persist(c, start);
+  c.step(from(2, 1, append_response{true, log_index(1), {}, {}, 0}), start);
+  CHECK(c.commit() == log_index(0));
+  CHECK_FALSE(c.progress()[0].recently_active);
+  c.step(from(2, 2, append_response{true, log_index(1), {}, {}, 0}), start);
+  CHECK(c.commit() == log_index(1));
+}
+
 // ---- 5.2 elections --------------------------------------------------------------------------------------------------
 
-TEST_CASE("5.2: a majority elects one leader, and it writes an entry of its own term") {
+TEST_CASE("paper 5.2: a majority elects one leader, and it writes an entry of its own term") {
   auto c = three();
   c.advance(2s);
   REQUIRE(c.leader() != 0);
@@ -116,7 +134,7 @@ TEST_CASE("5.2: a majority elects one leader, and it writes an entry of its own 
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("5.2: no majority, no leader, and no rising terms either (prevote)") {
+TEST_CASE("paper 5.2: no majority, no leader, and no rising terms either (prevote)") {
   auto c = three();
   c.isolate(1);
   c.isolate(2);
@@ -125,7 +143,7 @@ TEST_CASE("5.2: no majority, no leader, and no rising terms either (prevote)") {
   for (std::uint64_t n = 1; n <= 3; ++n) CHECK(c[n].current_term() == term(0));
 }
 
-TEST_CASE("5.2: election time-outs differ and are drawn anew") {
+TEST_CASE("paper 5.2: election time-outs differ and are drawn anew") {
   std::set<instant> drawn;
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const raft::core c(id(1), {}, fresh(voters({1, 2, 3})), start, seed);
@@ -136,7 +154,7 @@ TEST_CASE("5.2: election time-outs differ and are drawn anew") {
   CHECK(drawn.size() > 15);
 }
 
-TEST_CASE("5.2: one vote in a term, durable before the answer leaves") {
+TEST_CASE("paper 5.2: one vote in a term, durable before the answer leaves (camunda#5356, camunda#1068)", "[lesson]") {
   auto c = single(fresh(voters({1, 2, 3})));
   c.step(from(2, 1, vote_request{}), start);
   c.step(from(3, 1, vote_request{}), start);
@@ -156,7 +174,20 @@ TEST_CASE("5.2: one vote in a term, durable before the answer leaves") {
   CHECK(body_to<vote_response>(out, 2)->granted);
 }
 
-TEST_CASE("5.2: the candidate's own vote counts when it is durable") {
+TEST_CASE("paper 5.2: a vote stands for its term, also when the leader that it made is forgotten (camunda#5356)",
+          "[lesson]") {
+  auto c = single(fresh(voters({1, 2, 3})));
+  c.step(from(2, 1, vote_request{}), start);
+  REQUIRE(body_to<vote_response>(persist(c, start), 2)->granted);
+  c.step(from(2, 1, heartbeat()), start);
+  c.on_unreachable(id(2), true, start);
+  REQUIRE(c.leader() == node_id{});
+  persist(c, start);
+  c.step(from(3, 1, vote_request{}), start);
+  CHECK_FALSE(body_to<vote_response>(persist(c, start), 3)->granted);
+}
+
+TEST_CASE("paper 5.2: the candidate's own vote counts when it is durable") {
   auto c = single(fresh(voters({1})));
   c.tick(c.next_wake());
   CHECK(c.current_role() == role::candidate);
@@ -167,7 +198,7 @@ TEST_CASE("5.2: the candidate's own vote counts when it is durable") {
   CHECK(c.current_role() == role::leader);
 }
 
-TEST_CASE("5.2: the completion of an earlier write does not make the candidate's vote count") {
+TEST_CASE("paper 5.2: the completion of an earlier write does not make the candidate's vote count") {
   auto c = single(fresh(voters({1, 2})));
   c.step(from(2, 1, append_request{{}, {}, {}, {command(1, 1)}, 0}), start);
   const auto before = c.take();
@@ -182,7 +213,7 @@ TEST_CASE("5.2: the completion of an earlier write does not make the candidate's
   CHECK(c.current_role() == role::leader);
 }
 
-TEST_CASE("5.2: vote requests leave after the candidate's term is durable, votes of older terms don't count") {
+TEST_CASE("paper 5.2: vote requests leave after the candidate's term is durable, votes of older terms don't count") {
   auto c = single(fresh(voters({1, 2, 3})));
   c.tick(c.next_wake());
   CHECK(c.current_term() == term(0));
@@ -200,7 +231,7 @@ TEST_CASE("5.2: vote requests leave after the candidate's term is durable, votes
   CHECK(c.current_role() == role::leader);
 }
 
-TEST_CASE("5.2: a candidate repeats its request, and gives up when it can't win") {
+TEST_CASE("paper 5.2: a candidate repeats its request, and gives up when it can't win") {
   auto c = single(fresh(voters({1, 2, 3})));
   auto now = c.next_wake();
   c.tick(now);
@@ -219,7 +250,7 @@ TEST_CASE("5.2: a candidate repeats its request, and gives up when it can't win"
   CHECK(c.current_role() == role::follower);
 }
 
-TEST_CASE("5.2: a node outside its configuration never campaigns") {
+TEST_CASE("paper 5.2: a node outside its configuration never campaigns") {
   auto learner = single(fresh({ids({2, 3}), {}, ids({1})}));
   auto stranger = single(fresh(voters({2, 3})));
   auto blank = single({});
@@ -237,7 +268,7 @@ TEST_CASE("5.2: a node outside its configuration never campaigns") {
 
 // ---- 5.4.1 election restriction -------------------------------------------------------------------------------------
 
-TEST_CASE("5.4.1: votes only for logs that are at least as new") {
+TEST_CASE("paper 5.4.1: votes only for logs that are at least as new") {
   const auto granted = [](std::uint64_t last_term, std::uint64_t last_index, bool pre) {
     auto c = single(with_log(voters({1, 2, 3}), 3, entries_of_terms({1, 3, 3})));
     c.step(from(2, 4, vote_request{pre, false, log_index(last_index), term(last_term)}), start);
@@ -253,9 +284,82 @@ TEST_CASE("5.4.1: votes only for logs that are at least as new") {
   }
 }
 
+// ---- 5.4.3 safety argument ------------------------------------------------------------------------------------------
+
+TEST_CASE("paper 5.4.3: nobody without a committed entry can be elected, by whatever majority") {
+  const auto conf = voters({1, 2, 3, 4, 5});
+  const auto three_of = [](unsigned set) { return __builtin_popcount(set) == 3; };
+  const auto in = [](unsigned set, std::uint64_t n) { return (set >> (n - 1) & 1) != 0; };
+  // Entry 2 of term 2 is committed, by the three that have it; the others have more entries, of an older term.
+  for (unsigned have = 0; have < 32; ++have) {
+    for (unsigned voting = 0; voting < 32; ++voting) {
+      if (!three_of(have) || !three_of(voting)) continue;
+      for (std::uint64_t candidate = 1; candidate <= 5; ++candidate) {
+        if (!in(voting, candidate)) continue;
+        cluster c;
+        for (std::uint64_t n = 1; n <= 5; ++n) {
+          disk d;
+          d.snapshot.conf = conf;
+          d.hard.current = term(2);
+          d.entries = in(have, n) ? entries_of_terms({1, 2}) : entries_of_terms({1, 1, 1, 1});
+          c.add(n, d);
+        }
+        for (std::uint64_t n = 1; n <= 5; ++n) {
+          if (!in(voting, n)) c.isolate(n);
+        }
+        CAPTURE(have, voting, candidate);
+        CHECK(c.elect(candidate) == in(have, candidate));
+      }
+    }
+  }
+}
+
+// ---- 5.6 timing -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// As cluster::advance, but each message takes `delay`.
+void advance_slowly(cluster& c, duration d, duration delay) {
+  std::deque<instant> due;
+  for (const auto end = c.now() + d; c.now() < end;) {
+    c.skip(5ms);
+    for (std::uint64_t n = 1; n <= 3; ++n) {
+      if (c[n].next_wake() <= c.now()) c.tick(n);
+    }
+    due.resize(c.network.size(), c.now() + delay);
+    while (!due.empty() && due.front() <= c.now()) {
+      due.pop_front();
+      c.deliver(0);
+      due.resize(c.network.size(), c.now() + delay);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("paper 5.6: a leader stays as long as messages travel faster than election time-outs, and only so long") {
+  auto c = three();
+  REQUIRE(c.elect(1));
+  advance_slowly(c, 20s, 100ms);
+  CHECK(c.leader() == 1);
+  for (const std::uint64_t n : {2, 3}) CHECK(c[n].stats().get("raft_prevotes_started") == 0);
+  CHECK(c[1].current_term() == term(1));
+  REQUIRE(c.propose(1));
+  advance_slowly(c, 400ms, 100ms);
+  CHECK(c[2].commit() == log_index(2));
+  // Slower ones: nobody stays in office, and nothing wrong is done.
+  advance_slowly(c, 20s, 700ms);
+  CHECK(c[1].current_role() != role::leader);
+  CHECK(c.committed().size() == 1);
+  advance_slowly(c, 5s, 100ms);
+  REQUIRE(c.leader() != 0);
+  CHECK(c[c.leader()].leader_ready());
+  CHECK(c.violations.empty());
+}
+
 // ---- thesis 9.6, 4.2.3: prevote and stickiness ----------------------------------------------------------------------
 
-TEST_CASE("9.6: a prevote changes nothing here and is refused while a leader is heard") {
+TEST_CASE("thesis 9.6: a prevote changes nothing here and is refused while a leader is heard") {
   auto c = single(fresh(voters({1, 2, 3})));
   c.step(from(2, 1, heartbeat()), start);
   persist(c, start);
@@ -274,7 +378,10 @@ TEST_CASE("9.6: a prevote changes nothing here and is refused while a leader is 
   CHECK(body_to<vote_response>(r.send_now, 3)->granted);
 }
 
-TEST_CASE("9.6: a prevote from a node that fell behind is answered with the own term, so that it can win then") {
+TEST_CASE(
+    "thesis 9.6: a prevote from a node that fell behind is answered with the own term, so that it can win then (eraft "
+    "TestPreVoteMigration)",
+    "[lesson]") {
   cluster c;
   disk longer, newer;
   longer.snapshot.conf = newer.snapshot.conf = voters({1, 2, 3});
@@ -291,7 +398,9 @@ TEST_CASE("9.6: a prevote from a node that fell behind is answered with the own 
   CHECK(c.elect(1));
 }
 
-TEST_CASE("4.2.3: a removed node can't disturb, whatever its term") {
+TEST_CASE(
+    "thesis 4.2.3: a removed node can't disturb, whatever its term (hraft#524, hraft#526, logcabin#56, craft#137)",
+    "[lesson]") {
   cluster c;
   for (std::uint64_t n = 1; n <= 3; ++n) c.add(n, voters({1, 2, 3}));
   c.add(9, voters({1, 2, 3, 9}));
@@ -308,7 +417,8 @@ TEST_CASE("4.2.3: a removed node can't disturb, whatever its term") {
   CHECK(c[1].current_term() == term(1));
 }
 
-TEST_CASE("4.2.3: a stuck candidate with a larger term is let in again") {
+TEST_CASE("thesis 4.2.3: a stuck candidate with a larger term is let in again (eraft TestFreeStuckCandidate)",
+          "[lesson]") {
   auto c = three();
   REQUIRE(c.elect(1));
   c.isolate(3);
@@ -325,7 +435,10 @@ TEST_CASE("4.2.3: a stuck candidate with a larger term is let in again") {
   CHECK(c[3].commit() == c[c.leader()].commit());
 }
 
-TEST_CASE("check-quorum: a leader that hears no quorum steps down within an election time-out") {
+TEST_CASE(
+    "check-quorum: a leader steps down an election time-out after it heard a quorum (etcd#6005, tikv#964, "
+    "sofa-jraft#34, eraft#166)",
+    "[lesson]") {
   auto c = three();
   REQUIRE(c.elect(1));
   c.isolate(1);
@@ -352,7 +465,7 @@ TEST_CASE("check-quorum: one of two followers is enough") {
   CHECK(c[1].current_term() == term(1));
 }
 
-TEST_CASE("etcd#10998: a node that does not know yet that it is a voter votes") {
+TEST_CASE("a node that does not know yet that it is a voter votes (etcd#10998)", "[lesson]") {
   auto learner = single(fresh({ids({2, 3}), {}, ids({1})}));
   learner.step(from(3, 1, vote_request{}), start);
   CHECK(body_to<vote_response>(learner.take().send_after_persist, 3)->granted);
@@ -388,7 +501,9 @@ TEST_CASE("a voter that learns of the crash late is asked again") {
 
 // ---- hraft#503: a leader without progress ---------------------------------------------------------------------------
 
-TEST_CASE("a leader whose disk takes nothing any more hands over") {
+TEST_CASE(
+    "a leader whose disk takes nothing any more hands over (hraft#503, hraft#612, hraft#666, hraft#683, consul#22064)",
+    "[lesson]") {
   auto c = three();
   REQUIRE(c.elect(1));
   c.at(1).hold_writes = true;
@@ -398,6 +513,23 @@ TEST_CASE("a leader whose disk takes nothing any more hands over") {
   c.advance(500ms);
   CHECK(c.leader() > 1);
   CHECK(c[c.leader()].commit() >= log_index(3));
+}
+
+TEST_CASE("a slow disk is no reason for an election: heartbeats do not wait for it (etcd#7617)", "[lesson]") {
+  auto c = three();
+  REQUIRE(c.elect(1));
+  for (std::uint64_t n = 1; n <= 3; ++n) c.at(n).hold_writes = true;
+  REQUIRE(c.propose(1));
+  c.advance(1s);
+  for (std::uint64_t n = 1; n <= 3; ++n) {
+    CHECK(c[n].leader() == id(1));
+    CHECK(c[n].has_quorum_contact(c.now()));
+    CHECK(c[n].commit() == log_index(1));
+    c.at(n).hold_writes = false;
+  }
+  c.settle();
+  CHECK(c[1].current_term() == term(1));
+  CHECK(c[3].commit() == log_index(2));
 }
 
 TEST_CASE("a leader that nobody stores for steps down, unless it is alone") {
@@ -455,7 +587,7 @@ TEST_CASE("one that stands back neither leads nor campaigns, and goes on afterwa
 
 // ---- thesis 3.10: transfer ------------------------------------------------------------------------------------------
 
-TEST_CASE("3.10: leadership goes to the target, which first gets what it lacks") {
+TEST_CASE("thesis 3.10: leadership goes to the target, which first gets what it lacks") {
   auto c = three();
   REQUIRE(c.elect(1));
   c.isolate(3);
@@ -470,7 +602,7 @@ TEST_CASE("3.10: leadership goes to the target, which first gets what it lacks")
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("3.10: an unanswered transfer is given up after one election time-out") {
+TEST_CASE("thesis 3.10: an unanswered transfer is given up after one election time-out") {
   auto c = three();
   REQUIRE(c.elect(1));
   c.isolate(3);
@@ -483,7 +615,7 @@ TEST_CASE("3.10: an unanswered transfer is given up after one election time-out"
   CHECK(c.propose(1));
 }
 
-TEST_CASE("3.10: only a leader, only to a voter") {
+TEST_CASE("thesis 3.10: only a leader, only to a voter") {
   cluster c;
   const configuration conf{ids({1, 2}), {}, ids({3})};
   for (std::uint64_t n = 1; n <= 3; ++n) c.add(n, conf);

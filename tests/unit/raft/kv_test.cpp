@@ -8,7 +8,7 @@ using namespace coterie::raft;
 using namespace coterie::raft::test;
 using linearizability::verdict;
 
-TEST_CASE("a key-value machine is linearizable in a world of faults") {
+TEST_CASE("a key-value machine is linearizable in a world of faults (Jepsen: Redis-Raft)", "[lesson]") {
   kv_result all;
   for (std::uint64_t seed = 1; seed <= 400; ++seed) {
     const auto r = kv(seed, {});
@@ -33,7 +33,7 @@ TEST_CASE("a key-value machine is linearizable in a world of faults") {
 
 // commit_old_term is not among them: figure 8 of the paper needs four elections in one order, which these seeds don't
 // draw; bug_test.cpp makes it by hand.
-TEST_CASE("planted bugs make the key-value machine's history wrong") {
+TEST_CASE("planted bugs make the key-value machine's history wrong (redpanda: why fsync)", "[lesson]") {
   using bug = planted_bug;
   for (const auto b :
        {bug::double_vote, bug::early_ack, bug::skip_read_confirmation, bug::lost_fsync, bug::unordered_apply}) {

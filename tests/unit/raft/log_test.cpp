@@ -100,6 +100,31 @@ TEST_CASE("log: the configuration follows append, truncation and compaction") {
   CHECK(again.conf() == voters({1, 2}));
 }
 
+TEST_CASE(
+    "log: a change that is rolled back leads to the configuration that only the snapshot has (craft#250, craft#323)",
+    "[lesson]") {
+  const configuration joint{ids({1, 3}), ids({1, 2}), {}};
+  entry_log log({at(0), term(0), voters({1})}, {});
+  log.append(conf_entry(1, 1, voters({1, 2})));
+  log.append(command(1, 2));
+  log.append(conf_entry(1, 3, joint));
+  hand_out(log, 1);
+  log.persisted(1);
+  log.compact(at(2));
+  CHECK(log.base().conf == voters({1, 2}));  // of its index, not the latest
+  CHECK(log.conf() == joint);
+  log.truncate(at(3));
+  CHECK(log.conf() == voters({1, 2}));
+  CHECK(log.conf_index() == at(2));
+
+  log.install({at(7), term(2), joint});
+  log.append(conf_entry(2, 8, voters({1, 3})));
+  log.append(conf_entry(2, 9, voters({1})));
+  log.truncate(at(8));  // both at once
+  CHECK(log.conf() == joint);
+  CHECK(log.conf_index() == at(7));
+}
+
 TEST_CASE("log: a completion counts only what is still there (ABA)") {
   entry_log log({}, {});
   for (std::uint64_t i = 1; i <= 3; ++i) log.append(command(1, i));

@@ -21,7 +21,8 @@ result<log_index> change(cluster& c, std::uint64_t leader, std::initializer_list
 
 }  // namespace
 
-TEST_CASE("6: the change is joint first, and left by the leader once that is committed") {
+TEST_CASE("paper 6: the change is joint first, and left by the leader once that is committed (etcd#5004, eraft#80)",
+          "[lesson]") {
   auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
   REQUIRE(c.elect(1));
   const auto at = change(c, 1, {1, 4, 5}, {2});
@@ -39,7 +40,7 @@ TEST_CASE("6: the change is joint first, and left by the leader once that is com
   CHECK(c[1].progress().size() == 3);
 }
 
-TEST_CASE("6: in the joint phase both majorities have to agree") {
+TEST_CASE("paper 6: in the joint phase both majorities have to agree") {
   auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
   REQUIRE(c.elect(1));
   SECTION("the old one is missing") {
@@ -61,7 +62,7 @@ TEST_CASE("6: in the joint phase both majorities have to agree") {
   CHECK(c[1].conf_committed());
 }
 
-TEST_CASE("6: in the joint phase elections need both majorities") {
+TEST_CASE("paper 6: in the joint phase elections need both majorities (etcd#7625)", "[lesson]") {
   auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
   REQUIRE(c.elect(1));
   c.drop = [](const message& m) { return std::holds_alternative<append_response>(m.body); };
@@ -76,7 +77,7 @@ TEST_CASE("6: in the joint phase elections need both majorities") {
   CHECK((c.elect(3) || c.elect(3)));
 }
 
-TEST_CASE("6: a rolled back change is forgotten with its entry") {
+TEST_CASE("paper 6: a rolled back change is forgotten with its entry") {
   auto c = of({1, 2, 3, 4, 5}, {1, 2, 3});
   REQUIRE(c.elect(1));
   c.isolate(1);
@@ -92,7 +93,10 @@ TEST_CASE("6: a rolled back change is forgotten with its entry") {
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("6: none before the leader's own entry is committed and applied, and one at a time") {
+TEST_CASE(
+    "paper 6: none before the leader's own entry is committed and applied, and one at a time (raft-dev 2015, "
+    "copycat#23, openraft#2051, braft#182)",
+    "[lesson]") {
   auto c = of({1, 2, 3, 4}, {1, 2, 3});
   c.drop = [](const message& m) { return std::holds_alternative<append_response>(m.body); };
   REQUIRE(c.elect(1));
@@ -106,7 +110,36 @@ TEST_CASE("6: none before the leader's own entry is committed and applied, and o
   CHECK(change(c, 2, {1, 2}).error().code == errc::unavailable);
 }
 
-TEST_CASE("6: senseless changes are refused") {
+TEST_CASE("paper 6: a change that an earlier leader left behind can't be committed beside a later one (raft-dev 2015)",
+          "[lesson]") {
+  auto c = of({1, 2, 3, 4, 5}, {1, 2, 3, 4});
+  REQUIRE(c.elect(1));
+  for (const std::uint64_t n : {2, 3, 4}) c.cut(1, n);
+  REQUIRE(change(c, 1, {1, 2, 3, 4, 5}));
+  c.settle();
+  REQUIRE(c[5].conf().joint());
+  c.drop = [](const message& m) { return std::holds_alternative<append_response>(m.body); };
+  REQUIRE(c.elect(2));
+  CHECK(change(c, 2, {2, 3, 4}).error().code == errc::unavailable);
+  c.drop = nullptr;
+  c.advance(100ms);
+  REQUIRE(change(c, 2, {2, 3, 4}));
+  c.settle();
+  REQUIRE(c[3].conf() == voters({2, 3, 4}));
+  // Who has only the earlier change can't win any more, whoever is gone.
+  c.crash(2);
+  c.heal();
+  for (int i = 0; i < 3; ++i) {
+    CHECK_FALSE(c.elect(1));
+    CHECK_FALSE(c.elect(5));
+  }
+  c.advance(3s);
+  CHECK((c.leader() == 3 || c.leader() == 4));
+  CHECK(c[4].conf() == voters({2, 3, 4}));
+  CHECK(c.violations.empty());
+}
+
+TEST_CASE("paper 6: senseless changes are refused") {
   auto c = of({1, 2, 3}, {1, 2, 3});
   REQUIRE(c.elect(1));
   CHECK(change(c, 1, {}).error().code == errc::bad_argument);
@@ -116,7 +149,7 @@ TEST_CASE("6: senseless changes are refused") {
   CHECK(c[1].last_index() == log_index(1));
 }
 
-TEST_CASE("6: learners come and go by one entry, get the log and do not count") {
+TEST_CASE("paper 6: learners come and go by one entry, get the log and do not count") {
   auto c = of({1, 2, 3, 4}, {1, 2, 3});
   REQUIRE(c.elect(1));
   REQUIRE(change(c, 1, {3, 2, 1, 1}, {4}));
@@ -133,7 +166,7 @@ TEST_CASE("6: learners come and go by one entry, get the log and do not count") 
   CHECK(c[1].commit() == log_index(2));
 }
 
-TEST_CASE("6: a learner that was promoted counts") {
+TEST_CASE("paper 6: a learner that was promoted counts") {
   auto c = of({1, 2, 3}, {1});
   c.advance(10ms);
   REQUIRE(c.leader() == 1);
@@ -158,7 +191,9 @@ TEST_CASE("6: a learner that was promoted counts") {
 }
 
 TEST_CASE(
-    "6: a leader that is not in the new configuration leaves when that is committed, and another follows at once") {
+    "paper 6: a leader that is not in the new configuration leaves when that is committed, and another follows at once "
+    "(eraft#83)",
+    "[lesson]") {
   auto c = of({1, 2, 3, 4}, {1, 2, 3});
   REQUIRE(c.elect(1));
   REQUIRE(change(c, 1, {2, 3, 4}));
@@ -173,7 +208,7 @@ TEST_CASE(
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("6: a leader may demote itself") {
+TEST_CASE("paper 6: a leader may demote itself") {
   auto c = of({1, 2, 3}, {1, 2, 3});
   REQUIRE(c.elect(1));
   REQUIRE(change(c, 1, {2, 3}, {1}));
@@ -183,7 +218,8 @@ TEST_CASE("6: a leader may demote itself") {
   CHECK(c[1].conf().is_learner(id(1)));
 }
 
-TEST_CASE("etcd#12136: a new leader leaves a joint configuration that it inherits, after its own first entry") {
+TEST_CASE("a new leader leaves a joint configuration that it inherits, after its own first entry (etcd#12136)",
+          "[lesson]") {
   auto c = of({1, 2, 3, 4}, {1, 2, 3});
   REQUIRE(c.elect(1));
   // Everybody has the joint entry, the leader learns nothing of it and dies.
@@ -204,7 +240,85 @@ TEST_CASE("etcd#12136: a new leader leaves a joint configuration that it inherit
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("camunda#61854: an inherited joint configuration is not left before the leader's own entry is committed") {
+namespace {
+
+std::size_t configurations_in(const raft::core& c) {
+  std::size_t n = 0;
+  for (auto i = c.first_index(); i <= c.last_index(); ++i) n += c.entry_at(i)->kind == entry_kind::configuration;
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE("paper 6: the joint phase is left once, however often the commit index moves meanwhile (etcd#12582)",
+          "[lesson]") {
+  options o;
+  o.max_append_entries = 1;  // each entry is acknowledged by itself
+  cluster c(o);
+  for (const std::uint64_t n : {1, 2, 3}) c.add(n, voters({1, 2}));
+  REQUIRE(c.elect(1));
+  // The end of the joint phase does not leave node 1 before it dies, only node 2 gets it.
+  c.drop = [&](const message& m) {
+    const auto* a = std::get_if<append_request>(&m.body);
+    return m.from == id(1) && a && a->prev_index >= log_index(4) && m.to != id(2);
+  };
+  REQUIRE(change(c, 1, {1, 2, 3}));
+  for (const auto* s : {"a", "b"}) REQUIRE(c.propose(1, s));
+  c.at(2).hold_writes = true;
+  c.settle();
+  REQUIRE(c[1].commit() == log_index(1));
+  for (int i = 0; i < 3; ++i) {  // "a" and "b" are committed behind the first, before the end of the phase
+    c.complete_write(2);
+    c.settle();
+    CHECK(c[1].commit() == log_index(4));
+    CHECK(c[1].last_index() == log_index(5));
+    CHECK(configurations_in(c[1]) == 2);
+  }
+  // The next leader has both, and the second one is not committed yet.
+  c.crash(1);
+  c.drop = nullptr;
+  c.at(2).hold_writes = false;
+  REQUIRE(c[2].last_index() == log_index(5));
+  c.advance(2s);
+  REQUIRE(c.leader() == 2);
+  CHECK(c[2].conf_committed());
+  CHECK(c[3].conf() == voters({1, 2, 3}));
+  CHECK(configurations_in(c[3]) == 2);
+}
+
+TEST_CASE(
+    "paper 6: a new leader goes on from the last configuration in its log, and adds none of its own (nuraft#67, "
+    "nuraft#107)",
+    "[lesson]") {
+  const configuration next{ids({1, 2, 3}), {}, ids({4})};
+  cluster c;
+  for (std::uint64_t n = 1; n <= 3; ++n) {
+    disk d;
+    d.snapshot.conf = voters({1, 2, 3});
+    d.hard.current = term(1);
+    d.entries = entries_of_terms({1});
+    d.applied = log_index(1);
+    // Two have the change, neither knows that it is committed.
+    if (n != 3) d.entries.push_back({term(1), log_index(2), entry_kind::configuration, {}, next});
+    c.add(n, d);
+  }
+  c.add(4, configuration{});
+  REQUIRE(c[1].conf() == next);
+  REQUIRE(c.elect(1));
+  CHECK(c[1].conf() == next);
+  CHECK(c[1].progress().size() == 3);
+  CHECK(c[1].conf_committed());
+  c.advance(100ms);
+  for (const std::uint64_t n : {1, 3, 4}) {
+    CHECK(c[n].conf() == next);
+    CHECK(configurations_in(c[n]) == 1);
+    CHECK(c[n].term_at(log_index(2)) == term(1));
+    CHECK(c[n].commit() == log_index(3));
+  }
+}
+
+TEST_CASE("an inherited joint configuration is not left before the leader's own entry is committed (camunda#61854)",
+          "[lesson]") {
   cluster c;
   for (std::uint64_t n = 1; n <= 3; ++n) c.add(n, configuration{ids({1, 2}), ids({1, 3}), {}});
   // Answers to the leader's entry are lost, those to its heartbeats are not.
@@ -228,7 +342,8 @@ TEST_CASE("camunda#61854: an inherited joint configuration is not left before th
   CHECK(c[1].conf() == voters({1, 2}));
 }
 
-TEST_CASE("4.2.2: who is removed still campaigns while the removal may not be committed, and leaves after that") {
+TEST_CASE(
+    "thesis 4.2.2: who is removed still campaigns while the removal may not be committed, and leaves after that") {
   auto c = of({1, 2, 3}, {1, 2});
   REQUIRE(c.elect(1));
   // Node 1 alone has the final configuration {2, 3}; nobody with less can win without it.
@@ -252,7 +367,7 @@ TEST_CASE("4.2.2: who is removed still campaigns while the removal may not be co
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("6: a transfer holds the end of the joint phase back, its end does not forget it") {
+TEST_CASE("paper 6: a transfer holds the end of the joint phase back, its end does not forget it") {
   auto c = of({1, 2, 3, 4}, {1, 2, 3});
   REQUIRE(c.elect(1));
   c.isolate(3);
@@ -264,7 +379,7 @@ TEST_CASE("6: a transfer holds the end of the joint phase back, its end does not
   CHECK(c[1].conf() == voters({1, 2, 4}));
 }
 
-TEST_CASE("6: the configuration survives restart and snapshot") {
+TEST_CASE("paper 6: the configuration survives restart and snapshot") {
   auto c = of({1, 2, 3, 4}, {1, 2, 3});
   REQUIRE(c.elect(1));
   REQUIRE(change(c, 1, {1, 2, 3}, {4}));

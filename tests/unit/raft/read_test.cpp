@@ -26,7 +26,7 @@ std::size_t count(const std::deque<message>& network) {
 
 }  // namespace
 
-TEST_CASE("8: a single voter answers without messages") {
+TEST_CASE("paper 8: a single voter answers without messages") {
   cluster c;
   c.add(1, voters({1}));
   c.advance(10ms);
@@ -39,7 +39,7 @@ TEST_CASE("8: a single voter answers without messages") {
   CHECK(c.read_result(1, 7)->index == log_index(2));
 }
 
-TEST_CASE("8: the leader's read waits for a quorum that answers after it began") {
+TEST_CASE("paper 8: the leader's read waits for a quorum that answers after it began") {
   auto c = of({1, 2, 3});
   REQUIRE(c.elect(1));
   REQUIRE(c.propose(1));
@@ -53,7 +53,7 @@ TEST_CASE("8: the leader's read waits for a quorum that answers after it began")
   CHECK(c.read_result(1, 1)->index == log_index(2));
 }
 
-TEST_CASE("8: an answer to a message from before the read does not confirm it") {
+TEST_CASE("paper 8: an answer to a message from before the read does not confirm it") {
   auto c = of({1, 2, 3});
   REQUIRE(c.elect(1));
   c.advance(60ms);
@@ -78,7 +78,7 @@ TEST_CASE("8: an answer to a message from before the read does not confirm it") 
   CHECK(c.read_result(1, 1)->ok);
 }
 
-TEST_CASE("8: a round on its way does not serve a later read, and rounds are shared") {
+TEST_CASE("paper 8: a round on its way does not serve a later read, and rounds are shared") {
   options o;
   o.max_read_rounds = 1;
   auto c = of({1, 2, 3}, o);
@@ -101,7 +101,7 @@ TEST_CASE("8: a round on its way does not serve a later read, and rounds are sha
   CHECK(c[1].stats().get("raft_read_rounds") == 2);
 }
 
-TEST_CASE("8: a lost round is confirmed by a later heartbeat") {
+TEST_CASE("paper 8: a lost round is confirmed by a later heartbeat") {
   auto c = of({1, 2, 3});
   REQUIRE(c.elect(1));
   c.drop = [](const message&) { return true; };
@@ -112,20 +112,22 @@ TEST_CASE("8: a lost round is confirmed by a later heartbeat") {
   CHECK(c.read_result(1, 1)->ok);
 }
 
-TEST_CASE("8: reads wait until the leader committed in its own term") {
+TEST_CASE("paper 8: reads wait until the leader committed in its own term (rp#5025)", "[lesson]") {
   auto c = of({1, 2, 3});
   c.drop = is_answer;
   REQUIRE(c.elect(1));
+  CHECK_FALSE(c[1].leader_ready());
   c.read(1, 1);
   c.advance(100ms);
   CHECK_FALSE(c.read_result(1, 1));
   c.drop = nullptr;
   c.advance(100ms);
+  CHECK(c[1].leader_ready());
   REQUIRE(c.read_result(1, 1));
   CHECK(c.read_result(1, 1)->index == log_index(1));
 }
 
-TEST_CASE("8: a deposed leader's reads fail, and it never answers from the past") {
+TEST_CASE("paper 8: a deposed leader's reads fail, and it never answers from the past") {
   auto c = of({1, 2, 3});
   REQUIRE(c.elect(1));
   c.isolate(1);
@@ -142,7 +144,7 @@ TEST_CASE("8: a deposed leader's reads fail, and it never answers from the past"
   CHECK_FALSE(c.read_result(1, 2)->ok);  // knows no leader
 }
 
-TEST_CASE("8: a follower forwards; with two or three voters its request is the confirmation") {
+TEST_CASE("paper 8: a follower forwards; with two or three voters its request is the confirmation") {
   auto c = of({1, 2, 3});
   REQUIRE(c.elect(1));
   REQUIRE(c.propose(1));
@@ -159,7 +161,7 @@ TEST_CASE("8: a follower forwards; with two or three voters its request is the c
   CHECK(c.read_result(2, 2)->index == log_index(2));
 }
 
-TEST_CASE("8: with five voters a forwarded read takes a round; a learner's as well") {
+TEST_CASE("paper 8: with five voters a forwarded read takes a round; a learner's as well") {
   cluster c;
   const configuration conf{ids({1, 2, 3, 4, 5}), {}, ids({6})};
   for (std::uint64_t n = 1; n <= 6; ++n) c.add(n, conf);
@@ -174,7 +176,7 @@ TEST_CASE("8: with five voters a forwarded read takes a round; a learner's as we
   }
 }
 
-TEST_CASE("etcd#20418: every attempt has a fresh id, also in the next life") {
+TEST_CASE("every attempt has a fresh id, also in the next life (etcd#20418, eraft#397, etcd#21399)", "[lesson]") {
   std::set<std::uint64_t> seen;
   auto c = of({1, 2, 3});
   c.drop = [&](const message& m) {
@@ -200,7 +202,7 @@ TEST_CASE("etcd#20418: every attempt has a fresh id, also in the next life") {
   CHECK(c[2].stats().get("raft_late_read_response") == 1);
 }
 
-TEST_CASE("8: a follower's reads fail at an election time-out and when the leader changes") {
+TEST_CASE("paper 8: a follower's reads fail at an election time-out and when the leader changes") {
   auto c = of({1, 2, 3});
   REQUIRE(c.elect(1));
   c.drop = [](const message& m) { return std::holds_alternative<read_request>(m.body); };
@@ -220,7 +222,7 @@ TEST_CASE("8: a follower's reads fail at an election time-out and when the leade
   CHECK_FALSE(c.read_result(2, 2)->ok);
 }
 
-TEST_CASE("8: a leader that steps down tells the followers whose reads it had") {
+TEST_CASE("paper 8: a leader that steps down tells the followers whose reads it had") {
   auto c = of({1, 2, 3, 4, 5});
   REQUIRE(c.elect(1));
   c.drop = is_answer;
@@ -233,7 +235,7 @@ TEST_CASE("8: a leader that steps down tells the followers whose reads it had") 
   CHECK_FALSE(c.read_result(2, 1)->ok);
 }
 
-TEST_CASE("8: pending reads are limited") {
+TEST_CASE("paper 8: pending reads are limited") {
   options o;
   o.max_pending_reads = 2;
   auto c = of({1, 2, 3}, o);

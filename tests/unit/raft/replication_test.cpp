@@ -1,4 +1,4 @@
-// Paper 5.3 (figure 7), 5.4.2 (figure 8) and 7; durability, pipelining and what they taught others.
+// Paper 5.3 (figure 7), 5.4.2 (figure 8), 5.5 and 7; durability, pipelining and what they taught others.
 #include <algorithm>
 
 #include "catch.hpp"
@@ -56,7 +56,7 @@ std::size_t appends(const cluster& c, std::uint64_t to, bool with_entries) {
 
 // ---- 5.3 log replication --------------------------------------------------------------------------------------------
 
-TEST_CASE("5.3: figure 7, every follower's log becomes the leader's") {
+TEST_CASE("paper 5.3: figure 7, every follower's log becomes the leader's") {
   const auto conf = voters({1, 2, 3, 4, 5, 6, 7});
   cluster c;
   c.add(1, with_log(conf, 7, entries_of_terms({1, 1, 1, 4, 4, 5, 5, 6, 6, 6})));
@@ -77,7 +77,7 @@ TEST_CASE("5.3: figure 7, every follower's log becomes the leader's") {
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("5.3: going back takes one exchange a term, never one an entry") {
+TEST_CASE("paper 5.3: going back takes one exchange a term, never one an entry") {
   std::vector<entry> longer, shorter;
   for (std::uint64_t i = 1; i <= 1000; ++i) longer.push_back(command(i <= 500 ? 1 : 5, i));
   for (std::uint64_t i = 1; i <= 1500; ++i) shorter.push_back(command(i <= 400 ? 1 : i <= 900 ? 2 : 3, i));
@@ -97,7 +97,7 @@ TEST_CASE("5.3: going back takes one exchange a term, never one an entry") {
   CHECK(rejects <= 4);
 }
 
-TEST_CASE("5.3: a gap is refused, the hint says where to go on") {
+TEST_CASE("paper 5.3: a gap is refused, the hint says where to go on") {
   follower f(with_log(voters({1, 2}), 4, entries_of_terms({1, 1, 4})));
   f.append(5, 9, 4, {});
   const auto first = f.core.take();
@@ -112,7 +112,7 @@ TEST_CASE("5.3: a gap is refused, the hint says where to go on") {
   CHECK(answer(second.send_after_persist).hint == log_index(2));
 }
 
-TEST_CASE("5.3: the commit index never passes what an append showed to be equal") {
+TEST_CASE("paper 5.3: the commit index never passes what an append showed to be equal") {
   follower f(with_log(voters({1, 2}), 1, entries_of_terms({1, 1, 1})));
   f.append(2, 1, 1, {}, 3);
   CHECK(f.core.commit() == log_index(1));  // 2 and 3 may be another leader's
@@ -123,7 +123,7 @@ TEST_CASE("5.3: the commit index never passes what an append showed to be equal"
   CHECK(f.core.commit() == log_index(2));
 }
 
-TEST_CASE("5.3: repeated and delayed appends change nothing") {
+TEST_CASE("paper 5.3: repeated and delayed appends change nothing") {
   follower f(with_log(voters({1, 2}), 1, {}));
   f.append(1, 0, 0, {command(1, 1), command(1, 2), command(1, 3)});
   f.append(1, 0, 0, {command(1, 1)});
@@ -134,7 +134,7 @@ TEST_CASE("5.3: repeated and delayed appends change nothing") {
   CHECK(r.persist.entries.size() == 3);
 }
 
-TEST_CASE("5.3: what is committed can't be contradicted") {
+TEST_CASE("paper 5.3: what is committed can't be contradicted") {
   follower f(with_log(voters({1, 2}), 1, {}));
   f.append(1, 0, 0, {command(1, 1), command(1, 2)}, 2);
   f.append(2, 0, 0, {command(2, 1)}, 0, 3);
@@ -143,7 +143,7 @@ TEST_CASE("5.3: what is committed can't be contradicted") {
   CHECK(f.core.term_at(log_index(1)) == term(1));
 }
 
-TEST_CASE("5.3: a second leader in one term is not believed") {
+TEST_CASE("paper 5.3: a second leader in one term is not believed (craft#386)", "[lesson]") {
   follower f(with_log(voters({1, 2, 3}), 1, {}));
   f.append(1, 0, 0, {command(1, 1)});
   f.append(1, 0, 0, {command(1, 1, "other")}, 1, 3);
@@ -154,7 +154,7 @@ TEST_CASE("5.3: a second leader in one term is not believed") {
 
 // ---- durability (docs/consensus.md 1.6) ----------------------------------------------------------------------------
 
-TEST_CASE("an append is acknowledged only after the write of its entries") {
+TEST_CASE("an append is acknowledged only after the write of its entries (redpanda: why fsync)", "[lesson]") {
   follower f(with_log(voters({1, 2}), 1, {}));
   f.append(1, 0, 0, {command(1, 1)});
   auto r = f.core.take();
@@ -198,7 +198,7 @@ TEST_CASE("committed entries are handed out when durable here, within the limit"
   CHECK(c.take().empty());
 }
 
-TEST_CASE("etcd#14370: a single voter commits only after its own write") {
+TEST_CASE("a single voter commits only after its own write (etcd#10508, etcd#14370)", "[lesson]") {
   cluster c;
   c.add(1, voters({1}));
   c.advance(10ms);
@@ -227,7 +227,8 @@ TEST_CASE("the leader sends before its own write, and a majority may commit with
   CHECK(c.at(1).on_disk.applied == log_index(2));
 }
 
-TEST_CASE("ABA: the late completion of entries that were replaced does not count") {
+TEST_CASE("ABA: the late completion of entries that were replaced does not count (eraft: append ABA race)",
+          "[lesson]") {
   follower f(with_log(voters({1, 2, 3}), 1, {}));
   f.append(1, 0, 0, {command(1, 1), command(1, 2), command(1, 3)});
   const auto first = f.core.take();
@@ -273,7 +274,7 @@ cluster figure_8(options o = {}) {
 
 }  // namespace
 
-TEST_CASE("5.4.2: figure 8, an entry of an older term is not committed by counting") {
+TEST_CASE("paper 5.4.2: figure 8, an entry of an older term is not committed by counting (logcabin#44)", "[lesson]") {
   auto c = figure_8();
   REQUIRE(c[1].current_role() == role::leader);
   CHECK(c[3].last_index() == log_index(2));
@@ -290,7 +291,7 @@ TEST_CASE("5.4.2: figure 8, an entry of an older term is not committed by counti
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("5.4.2: with an own entry on a majority all before it is committed (figure 8 e)") {
+TEST_CASE("paper 5.4.2: with an own entry on a majority all before it is committed (figure 8 e)") {
   auto c = figure_8();
   c.drop = nullptr;
   c.advance(200ms);
@@ -299,7 +300,9 @@ TEST_CASE("5.4.2: with an own entry on a majority all before it is committed (fi
 
 // ---- flow control ---------------------------------------------------------------------------------------------------
 
-TEST_CASE("appends are pipelined up to the window; when it is full heartbeats and the commit index still go out") {
+TEST_CASE(
+    "appends are pipelined up to the window; when it is full heartbeats and the commit index still go out (etcd#14633)",
+    "[lesson]") {
   options o;
   o.max_inflight_appends = 4;
   auto c = of({1, 2, 3}, o);
@@ -430,7 +433,7 @@ cluster lagging() {
 
 }  // namespace
 
-TEST_CASE("7: a follower behind the log's start gets a snapshot, then the rest of the log") {
+TEST_CASE("paper 7: a follower behind the log's start gets a snapshot, then the rest of the log") {
   auto c = lagging();
   CHECK(c[1].first_index() == log_index(16));
   c.heal();
@@ -450,7 +453,7 @@ TEST_CASE("7: a follower behind the log's start gets a snapshot, then the rest o
   CHECK(c.violations.empty());
 }
 
-TEST_CASE("7: a snapshot is asked for once, and again some time after it failed") {
+TEST_CASE("paper 7: a snapshot is asked for once, and again some time after it failed") {
   auto c = lagging();
   c.install_snapshots = false;
   int asked = 0;
@@ -470,13 +473,13 @@ TEST_CASE("7: a snapshot is asked for once, and again some time after it failed"
   CHECK(asked == 2);
 }
 
-TEST_CASE("7: none is asked for while the follower is silent") {
+TEST_CASE("paper 7: none is asked for while the follower is silent") {
   auto c = lagging();
   c.advance(3s);
   CHECK(c[1].stats().get("raft_snapshots_requested") == 0);
 }
 
-TEST_CASE("7: any answer that reconnects ends the wait for a snapshot") {
+TEST_CASE("paper 7: any answer that reconnects ends the wait for a snapshot (eraft#84, eraft#110)", "[lesson]") {
   auto c = lagging();
   c.install_snapshots = false;
   c.heal();
@@ -491,7 +494,7 @@ TEST_CASE("7: any answer that reconnects ends the wait for a snapshot") {
   CHECK(c[3].commit() == log_index(21));
 }
 
-TEST_CASE("7: the answer to a finished transfer may be lost") {
+TEST_CASE("paper 7: the answer to a finished transfer may be lost (ch#112405)", "[lesson]") {
   auto c = lagging();
   c.drop = [&](const message& m) {
     return m.from == id(3) && std::holds_alternative<append_response>(m.body) && c[3].first_index() > log_index(15);
@@ -505,7 +508,47 @@ TEST_CASE("7: the answer to a finished transfer may be lost") {
   CHECK(c[1].progress()[1].match == log_index(21));
 }
 
-TEST_CASE("7: a leader that compacted beyond the snapshot while it travelled sends another one") {
+TEST_CASE("paper 7: a snapshot of an idle leader's whole log brings the follower up to date (etcd#10308)", "[lesson]") {
+  auto c = lagging();
+  c.compact(1, 21);
+  REQUIRE(c[1].first_index() == log_index(22));
+  c.heal();
+  c.advance(200ms);
+  CHECK(c[3].commit() == log_index(21));
+  CHECK(c[1].progress()[1].match == log_index(21));
+  CHECK(c[1].progress()[1].next == log_index(22));
+  CHECK_FALSE(c[1].progress()[1].snapshotting);
+  for (int i = 0; i < 3; ++i) REQUIRE(c.propose(1));
+  c.settle();
+  CHECK(c[3].commit() == log_index(24));
+  CHECK(c[1].stats().get("raft_snapshots_requested") == 1);
+}
+
+TEST_CASE("paper 7: entries may be compacted while they wait for a follower that does not answer (eraft#31)",
+          "[lesson]") {
+  options o;
+  o.max_inflight_appends = 2;
+  auto c = of({1, 2, 3}, o);
+  REQUIRE(c.elect(1));
+  c.drop = [](const message& m) { return m.to == id(3); };
+  for (int i = 0; i < 10; ++i) {
+    REQUIRE(c.propose(1));
+    c.settle();
+  }
+  SECTION("its window is full") { CHECK(c[1].progress()[1].next == log_index(4)); }
+  SECTION("it is probed") {
+    c[1].on_unreachable(id(3), false, c.now());
+    c.settle();
+  }
+  c.compact(1, 8);
+  c.advance(1s);
+  c.drop = nullptr;
+  c.advance(200ms);
+  CHECK(c[3].commit() == log_index(11));
+  CHECK(c[3].stats().get("raft_snapshots_installed") == 1);
+}
+
+TEST_CASE("paper 7: a leader that compacted beyond the snapshot while it travelled sends another one") {
   auto c = lagging();
   c.install_snapshots = false;
   c.heal();
@@ -525,7 +568,7 @@ TEST_CASE("7: a leader that compacted beyond the snapshot while it travelled sen
   CHECK(c[1].stats().get("raft_snapshots_requested") == 2);
 }
 
-TEST_CASE("7: a snapshot of what is committed here is answered, an old one is dropped") {
+TEST_CASE("paper 7: a snapshot of what is committed here is answered, an old one is dropped") {
   follower f(with_log(voters({1, 2}), 1, entries_of_terms({1, 1, 1})));
   f.append(1, 3, 1, {}, 3);
   f.core.take();
@@ -537,7 +580,7 @@ TEST_CASE("7: a snapshot of what is committed here is answered, an old one is dr
   CHECK(f.core.first_index() == log_index(1));
 }
 
-TEST_CASE("7: installing drops a log that conflicts and keeps one that goes on") {
+TEST_CASE("paper 7: installing drops a log that conflicts and keeps one that goes on (nuraft#566)", "[lesson]") {
   const auto entries = entries_of_terms({1, 1, 2, 2, 2});
   const snapshot_meta fits{log_index(4), term(2), voters({1, 2, 3})};
   const snapshot_meta conflicts{log_index(4), term(3), voters({1, 2, 3})};
@@ -555,7 +598,7 @@ TEST_CASE("7: installing drops a log that conflicts and keeps one that goes on")
   }
 }
 
-TEST_CASE("7: appends that begin before the log's start are taken from there") {
+TEST_CASE("paper 7: appends that begin before the log's start are taken from there") {
   follower f(with_log(voters({1, 2}), 1, entries_of_terms({1, 1, 1})));
   f.append(1, 3, 1, {}, 3);
   const auto r = f.core.take();
@@ -571,7 +614,35 @@ TEST_CASE("7: appends that begin before the log's start are taken from there") {
   CHECK(answer(f.core.take().send_after_persist).match == log_index(4));
 }
 
-TEST_CASE("restart: commit starts at what was applied, the rest of the log is kept") {
+// ---- 5.5 crashes ----------------------------------------------------------------------------------------------------
+
+TEST_CASE("paper 5.5: a crashed follower is asked again until it answers, and asking again does no harm") {
+  auto c = of({1, 2, 3});
+  REQUIRE(c.elect(1));
+  for (const bool stored : {false, true}) {
+    c.at(3).hold_writes = true;
+    REQUIRE(c.propose(1));
+    c.settle();
+    REQUIRE(c[1].progress()[1].match < c[1].last_index());
+    if (stored) {  // and does not come to say so
+      c.drop = [](const message& m) { return m.from == id(3); };
+      c.complete_write(3);
+      c.drop = nullptr;
+    }
+    c.crash(3);
+    c.at(3).hold_writes = false;
+    c.restart(3);
+    c[1].on_unreachable(id(3), true, c.now());  // what it got no answer to it sends again
+    CHECK(c[3].last_index() == (stored ? c[1].last_index() : c[1].last_index().prev()));
+    c.advance(100ms);
+    CHECK(c[1].progress()[1].match == c[1].last_index());
+    CHECK(c.at(3).on_disk.entries == c.at(1).on_disk.entries);
+  }
+  CHECK(c.committed().size() == 2);
+  CHECK(c.violations.empty());
+}
+
+TEST_CASE("paper 5.5: a node that starts again commits from what it had applied, and keeps the rest of its log") {
   auto d = with_log(voters({1, 2}), 2, entries_of_terms({1, 1, 2}));
   d.applied = log_index(2);
   const raft::core c(id(1), {}, recover(d), start, 1);

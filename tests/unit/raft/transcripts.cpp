@@ -69,7 +69,10 @@ std::string show(const message& m) {
           [](const append_request& a) {
             std::string entries;
             for (const auto& e : a.entries) entries += " [" + show(e) + "]";
-            return fmt::format("{} behind {}/{}, commit {}{}{}", a.entries.empty() ? "heartbeat" : "append",
+            return fmt::format("{} behind {}/{}, commit {}{}{}",
+                               !a.entries.empty() ? "append"
+                               : a.quiet          ? "news"
+                                                  : "heartbeat",
                                a.prev_term, a.prev_index, a.commit, a.round ? fmt::format(", round {}", a.round) : "",
                                entries);
           },

@@ -16,6 +16,7 @@
 #include <asio/read.hpp>
 #include <asio/write.hpp>
 
+#include "store/store.hpp"
 #include "support/catch.hpp"
 #include "unit/runtime/places.hpp"
 #include "wire/codec.hpp"
@@ -159,6 +160,28 @@ TEST_CASE("a node alone forms, answers, and keeps its identity") {
     if (boot == 1) self = d->self();
     REQUIRE(d->self() == self);
   }
+}
+
+TEST_CASE("a node whose log lost what was synced does not start, but as a new one (rdb#6288, rdb#6963, pebble#453)",
+          "[lesson]") {
+  fixture f;
+  const auto self = started(f.alone())->self();
+  {
+    const auto disk = coterie::store::open(f.alone().home);
+    REQUIRE(disk);
+    REQUIRE((*disk)->mark_synced(1'000));
+  }
+  const auto refused = driver::start(f.alone());
+  REQUIRE_FALSE(refused);
+  INFO(refused.error().message);
+  REQUIRE(refused.error().code == errc::unavailable);
+  REQUIRE(refused.error().message.find("has lost writes (the log ends at ") != std::string::npos);
+  REQUIRE(refused.error().message.find("start it with --rejoin") != std::string::npos);
+  auto o = f.alone();
+  o.rejoin = true;
+  const auto other = started(o)->self();
+  REQUIRE(other != self);
+  REQUIRE(started(f.alone())->self() == other);
 }
 
 TEST_CASE("a gossip-only node needs no home") {

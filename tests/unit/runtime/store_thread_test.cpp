@@ -131,7 +131,7 @@ TEST_CASE("a view keeps what it saw; an install replaces the state and is answer
   REQUIRE(f.heard.wait<engine::written>(3)[2].sequence == 3);
 }
 
-TEST_CASE("after the first error nothing reaches the disk and nothing is answered") {
+TEST_CASE("after the first error nothing reaches the disk and nothing is answered (rostam#94)", "[lesson]") {
   fixture f;
   f.thread->submit({all(1, 99), put(1, "late", true), all(2)});  // there is no view 99
   REQUIRE_FALSE(f.heard.wait<engine::disk_failed>(1)[0].reason.empty());
