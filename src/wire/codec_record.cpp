@@ -227,8 +227,8 @@ machine::journal_entry get(JournalEntry::Reader r) {
 namespace {
 
 template <class Root, class T>
-shared_bytes encode_as(const T& v) {
-  return build<Root>(0, usual_size, [&](typename Root::Builder b) { put(b, v); });
+shared_bytes encode_as(const T& v, std::size_t size = usual_size) {
+  return build<Root>(0, size, [&](typename Root::Builder b) { put(b, v); });
 }
 template <class Root>
 result<machine::record> decode_as(byte_view value) {
@@ -238,13 +238,17 @@ result<machine::record> decode_as(byte_view value) {
 struct encode_record {
   shared_bytes operator()(const machine::global_record& v) const { return encode_as<GlobalRecord>(v); }
   shared_bytes operator()(const machine::member_record& v) const { return encode_as<MemberRecord>(v); }
-  shared_bytes operator()(const machine::session_record& v) const { return encode_as<SessionRecord>(v); }
+  shared_bytes operator()(const machine::session_record& v) const {
+    return encode_as<SessionRecord>(v, 512 + v.used.size() * 64);
+  }
   shared_bytes operator()(const machine::lock_record& v) const { return encode_as<LockRecord>(v); }
   shared_bytes operator()(const machine::job_record& v) const { return encode_as<JobRecord>(v); }
   shared_bytes operator()(const machine::journal_record& v) const { return encode_as<JournalRecord>(v); }
   shared_bytes operator()(const machine::journal_bucket& v) const { return encode_as<JournalBucket>(v); }
   shared_bytes operator()(const machine::journal_key& v) const { return encode_as<JournalKey>(v); }
-  shared_bytes operator()(const machine::journal_entry& v) const { return encode_as<JournalEntry>(v); }
+  shared_bytes operator()(const machine::journal_entry& v) const {
+    return encode_as<JournalEntry>(v, 256 + v.message.size());
+  }
   shared_bytes operator()(const machine::job_run_record& v) const { return encode_as<JobRun>(v); }
 };
 

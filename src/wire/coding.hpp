@@ -7,6 +7,7 @@
 #include <kj/exception.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <concepts>
 #include <cstdint>
@@ -56,19 +57,29 @@ class segment_builder final : public capnp::MessageBuilder {
 };
 
 /// The bytes of one message behind `prefix` (a multiple of 8) zero bytes. `fill` takes the root's builder and may be
-/// called twice: `size` is the expected number of bytes, and when it was too small everything is written again.
+/// called twice: `size` is the expected number of bytes, and when it was too small everything is written again, so one
+/// that is likely to be longer than `usual_size` should say so.
 template <class Root, class Fill>
 bytes build(std::size_t prefix, std::size_t size, Fill fill) {
-  for (std::size_t capacity = (std::max(size, usual_size) + 7) / 8;;) {
+  std::size_t capacity = (size + 7) / 8;
+  if (size <= usual_size) {  // on the stack first: the allocator then sees only blocks of the right size
+    std::array<capnp::word, usual_size / 8> scratch{};
+    segment_builder message({scratch.data(), scratch.size()});
+    fill(message.initRoot<Root>());
+    capacity = message.sizeInWords();
+    if (message.in_first()) {
+      bytes out(prefix + capacity * 8);
+      std::memcpy(out.data() + prefix, scratch.data(), capacity * 8);
+      return out;
+    }
+  }
+  for (;;) {
     bytes out(prefix + capacity * 8);
     segment_builder message({reinterpret_cast<capnp::word*>(out.data() + prefix), capacity});
     fill(message.initRoot<Root>());
-    const std::size_t used = message.sizeInWords();
-    if (!message.in_first()) {
-      capacity = used;
-      continue;
-    }
-    out.resize(prefix + used * 8);
+    capacity = message.sizeInWords();
+    if (!message.in_first()) continue;
+    out.resize(prefix + capacity * 8);
     return out.capacity() > 2 * out.size() ? bytes(out.begin(), out.end()) : out;
   }
 }
