@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Coterie beside etcd and NATS JetStream, in one run on this machine: tools/bench_peers.
+
+usage: peers.py COTERIE DRIVERS [--in-flight 1,64,256] [--seconds S] [--rounds N] [--size BYTES] [--json]
+  COTERIE is the command; DRIVERS is the directory of peer_etcd and peer_nats. What is not installed is left out, and said.
+Three servers of each on loopback, each system by itself, in turns; the median of the rounds. Each is driven by its own
+protocol from one client on one connection to the server that leads, so many requests under way, each answered by itself.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def arguments():
+    p = argparse.ArgumentParser(prog="tools/bench_peers", description="Coterie beside etcd and NATS JetStream, in one run.")
+    p.add_argument("coterie")
+    p.add_argument("drivers", type=pathlib.Path)
+    p.add_argument("--in-flight", default="1,64,256")
+    p.add_argument("--seconds", type=float, default=5)
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--size", type=int, default=200)
+    p.add_argument("--json", action="store_true")
+    return p.parse_args()
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def processor_seconds(processes):
+    """User and kernel, of all threads (proc(5))."""
+    ticks = 0
+    for p in processes:
+        fields = pathlib.Path(f"/proc/{p.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+class servers:
+    """Three processes in a directory of their own, ended by their process ids."""
+
+    def __init__(self, commands, folder):
+        self.log = open(folder / "log", "wb")
+        self.processes = [subprocess.Popen(c, stdout=self.log, stderr=self.log) for c in commands]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for p in self.processes:
+            p.send_signal(signal.SIGTERM)
+        for p in self.processes:
+            try:
+                p.wait(10)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+        self.log.close()
+
+
+def etcd(folder):
+    clients, peers = free_ports(3), free_ports(3)
+    members = ",".join(f"n{i}=http://127.0.0.1:{p}" for i, p in enumerate(peers))
+    commands = [
+        ["etcd", "--name", f"n{i}", "--data-dir", str(folder / f"n{i}"), "--log-level", "error",
+         "--listen-client-urls", f"http://127.0.0.1:{clients[i]}", "--advertise-client-urls", f"http://127.0.0.1:{clients[i]}",
+         "--listen-peer-urls", f"http://127.0.0.1:{peers[i]}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peers[i]}",
+         "--initial-cluster", members, "--initial-cluster-state", "new", "--quota-backend-bytes", str(8 << 30)]
+        for i in range(3)
+    ]
+    return commands, [f"127.0.0.1:{p}" for p in clients]
+
+
+def nats(folder):
+    clients, routes = free_ports(3), free_ports(3)
+    names = [f"127.0.0.1:{p}" for p in clients]
+    commands = []
+    for i in range(3):
+        config = folder / f"n{i}.conf"
+        # Names may hold anything without blanks; the driver finds the leader by it.
+        config.write_text(
+            f'server_name: "{names[i]}"\nlisten: "{names[i]}"\n'
+            f'jetstream {{ store_dir: "{folder / f"n{i}"}" }}\n'
+            f'cluster {{ name: bench, listen: "127.0.0.1:{routes[i]}", routes: ['
+            + ", ".join(f'"nats://127.0.0.1:{r}"' for r in routes) + "] }\n")
+        commands.append(["nats-server", "-c", str(config)])
+    return commands, names
+
+
+def run_peer(driver, make, in_flight, a):
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="coterie-peers.") as d:
+        commands, endpoints = make(pathlib.Path(d))
+        with servers(commands, pathlib.Path(d)) as s:
+            for n in in_flight:
+                before = processor_seconds(s.processes)
+                done = subprocess.run([str(driver), ",".join(endpoints), str(n), str(a.seconds), str(a.size)],
+                                      capture_output=True, text=True, timeout=120 + 3 * a.seconds)
+                if done.returncode != 0:
+                    log = (pathlib.Path(d) / "log").read_text(errors="replace")[-2000:]
+                    sys.exit(f"{driver.name}: {done.stderr.strip()}\n{log}")
+                row = json.loads(done.stdout)
+                # The warm-up is a fifth of what is counted, at the same rate.
+                row["cpu_us_per_op"] = (processor_seconds(s.processes) - before) * 1e6 / max(1, row["samples"] * 1.2)
+                rows.append(row)
+    return rows
+
+
+def run_coterie(a):
+    words = [a.coterie, "--json", "bench", "append", "--in-flight", a.in_flight, "--lasts", f"{a.seconds}s", "--size", str(a.size)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300 + 10 * a.seconds)
+    if done.returncode != 0:
+        sys.exit(f"coterie bench: {done.stderr.strip()}")
+    out = json.loads(done.stdout)
+    return out["floor"], out["rows"]
+
+
+def main():
+    a = arguments()
+    in_flight = [int(n) for n in a.in_flight.split(",")]
+    peers = [("etcd", "etcd", "peer_etcd", etcd), ("jetstream", "nats-server", "peer_nats", nats)]
+    present = []
+    for name, program, driver, make in peers:
+        if not shutil.which(program):
+            print(f"{name}: {program} is not installed: left out", file=sys.stderr)
+        elif not (a.drivers / driver).exists():
+            print(f"{name}: {driver} was not built (its client library is not installed): left out", file=sys.stderr)
+        else:
+            present.append((a.drivers / driver, make))
+    floors, seen = [], {}
+    for _ in range(a.rounds):
+        floor, rows = run_coterie(a)
+        floors.append(floor)
+        for driver, make in present:
+            rows += run_peer(driver, make, in_flight, a)
+        for r in rows:
+            seen.setdefault((r["system"], r["in_flight"]), []).append(r)
+    middle = lambda rows, field: statistics.median(r[field] for r in rows)
+    table = [
+        {"system": system, "in_flight": n,
+         **{f: middle(rows, f) for f in ("ops_per_s", "p50_us", "p99_us", "cpu_us_per_op")}}
+        for (system, n), rows in seen.items()
+    ]
+    floor = {f: middle(floors, f) for f in ("rtt_us", "fdatasync_us")}
+    if a.json:
+        print(json.dumps({"floor": floor, "rounds": a.rounds, "rows": table}))
+        return
+    print(f"{a.size} bytes, 3 servers on this machine, median of {a.rounds} rounds; the floor: a round trip over loopback "
+          f"{floor['rtt_us']:.0f} us, an fdatasync with 3 processes at it {floor['fdatasync_us']:.0f} us")
+    print(f"{'SYSTEM':<12}{'IN FLIGHT':>10}{'PER SECOND':>12}{'P50':>12}{'P99':>12}{'CPU/OP':>10}")
+    for n in in_flight:
+        for r in table:
+            if r["in_flight"] == n:
+                print(f"{r['system']:<12}{n:>10}{r['ops_per_s']:>12.0f}{r['p50_us']:>9.0f} us{r['p99_us']:>9.0f} us"
+                      f"{r['cpu_us_per_op']:>7.0f} us")
+
+
+if __name__ == "__main__":
+    main()
