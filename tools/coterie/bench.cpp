@@ -2,6 +2,7 @@
 // in the same run: a round trip over loopback, and an fdatasync with as many processes at it as there are nodes.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <map>
@@ -45,7 +46,7 @@ struct row {
   unsigned in_flight = 1;
   double ops_per_s = 0;
   std::vector<double> us;  ///< sorted
-  std::optional<double> fsyncs_per_op, cpu_us_per_op;
+  std::optional<double> fsyncs_per_op, cpu_us_per_op, mib_per_s;
 };
 
 // ---- the machine's floor
@@ -219,34 +220,52 @@ class subject {
 
 /// One client on one connection that always has so many requests under way, each answered by itself.
 template <class Make>
-row load(subject& s, const local_node& at, std::string what, unsigned in_flight, ms lasts, Make make) {
-  row r{std::move(what), in_flight, 0, {}, {}, {}};
-  auto c = s.talk(at);
-  std::map<std::uint64_t, clock::time_point> pending;
-  const auto run = [&](clock::time_point until, bool counted) {
+class flow {
+ public:
+  flow(client c, unsigned in_flight, Make make)
+      : client_(std::move(c)), in_flight_(in_flight), make_(std::move(make)) {}
+
+  /// Goes on until `over`, and adds to `us` what each took. Gives what was answered per second.
+  template <class Over>
+  double run(Over over, std::vector<double>* us) {
     const auto begun = clock::now();
     std::uint64_t done = 0;
-    while (clock::now() < until) {
-      while (pending.size() < in_flight) {
+    while (!over()) {
+      while (pending_.size() < in_flight_) {
         const auto t = clock::now();
-        pending[c.send(make())] = t;
+        pending_[client_.send(make_())] = t;
       }
-      auto a = c.next(until);
-      for (; a; a = c.poll()) {
+      for (auto a = client_.next(in(50ms)); a; a = client_.poll()) {
         if (const auto* f = std::get_if<failure>(&a->what)) raise(*f);
-        const auto it = pending.find(a->call);
-        if (it == pending.end()) continue;
-        if (counted) r.us.push_back(us_since(it->second));
-        pending.erase(it);
+        const auto it = pending_.find(a->call);
+        if (it == pending_.end()) continue;
+        if (us) us->push_back(us_since(it->second));
+        pending_.erase(it);
         ++done;
       }
     }
     return static_cast<double>(done) / (us_since(begun) / 1e6);
-  };
-  run(clock::now() + lasts / 5, false);  // warm
+  }
+
+ private:
+  client client_;
+  unsigned in_flight_;
+  Make make_;
+  std::map<std::uint64_t, clock::time_point> pending_;
+};
+
+auto until(clock::time_point t) {
+  return [t] { return clock::now() >= t; };
+}
+
+template <class Make>
+row load(subject& s, const local_node& at, std::string what, unsigned in_flight, ms lasts, Make make) {
+  row r{std::move(what), in_flight, 0, {}, {}, {}, {}};
+  flow f(s.talk(at), in_flight, std::move(make));
+  f.run(until(clock::now() + lasts / 5), nullptr);  // warm
   const auto before = s.fsyncs();
   const auto cpu_before = s.cpu_seconds();
-  r.ops_per_s = run(clock::now() + lasts, true);
+  r.ops_per_s = f.run(until(clock::now() + lasts), &r.us);
   const auto cpu = s.cpu_seconds() - cpu_before;
   std::ranges::sort(r.us);
   if (!r.us.empty()) {
@@ -263,7 +282,7 @@ wire::request append_of(std::size_t size) {
 
 /// From the moment that the leader goes until an append that began after it is acknowledged at another node.
 row failover(subject& s, const std::string& what, unsigned times, std::size_t size) {
-  row r{what, 1, 0, {}, {}, {}};
+  row r{what, 1, 0, {}, {}, {}, {}};
   for (unsigned i = 0; i < times; ++i) {
     auto& old = s.leader();
     auto& at = s.follower();
@@ -295,6 +314,56 @@ row failover(subject& s, const std::string& what, unsigned times, std::size_t si
   return r;
 }
 
+/// An empty node joins a cluster with so much state, while clients go on appending; and their latency before.
+std::vector<row> catch_up(subject& s, std::size_t mib, const bench_options& o) {
+  constexpr std::size_t message = 2'000, messages = 32;  // of one append
+  constexpr unsigned in_flight = 8;
+  const auto& leader = s.leader();
+  std::size_t appended = 0;
+  flow(s.talk(leader), 16, [&] {
+    appended += message * messages;
+    return wire::append_journal{journal, "", {messages, {"bench", std::string(message, 'x')}}};
+  }).run([&] { return appended >= mib << 20; }, nullptr);
+  std::vector<row> rows;
+  rows.push_back(load(s, leader, "append before", in_flight, o.lasts, [&] { return append_of(o.size); }));
+  const auto applied = s.talk(leader).ask<wire::status_info>(wire::get_status{}, ms(5'000)).applied;
+  auto& joiner = s.cluster().add();
+  const auto begun = clock::now();
+  s.cluster().start(joiner);
+  row all{"catch-up", 1, 0, {}, {}, {}, {}};
+  std::atomic<bool> over = false;
+  std::thread watch([&] {
+    while (!over && us_since(begun) < 600e6) {
+      std::this_thread::sleep_for(10ms);
+      try {
+        const auto status = s.talk(joiner).template ask<wire::status_info>(wire::get_status{}, ms(1'000));
+        if (!status.ready || status.applied < applied) continue;
+        all.us.push_back(us_since(begun));
+        over = true;
+      } catch (const command_error&) {  // not yet
+      }
+    }
+    over = true;
+  });
+  row meanwhile{"append meanwhile", in_flight, 0, {}, {}, {}, {}};
+  try {
+    meanwhile.ops_per_s = flow(s.talk(leader), in_flight, [&] {
+                            return append_of(o.size);
+                          }).run([&] { return over.load(); }, &meanwhile.us);
+  } catch (...) {
+    over = true;
+    watch.join();
+    throw;
+  }
+  watch.join();
+  if (all.us.empty()) throw command_error(failed, "the empty node did not catch up within 10 minutes");
+  std::ranges::sort(meanwhile.us);
+  all.mib_per_s = static_cast<double>(mib) / (all.us.front() / 1e6);
+  rows.push_back(std::move(meanwhile));
+  rows.push_back(std::move(all));
+  return rows;
+}
+
 json to_json(const row& r) {
   return {{"what", r.what},
           {"system", "coterie"},
@@ -305,10 +374,12 @@ json to_json(const row& r) {
           {"p999_us", quantile(r.us, 0.999)},
           {"fsyncs_per_op", r.fsyncs_per_op ? json(*r.fsyncs_per_op) : json(nullptr)},
           {"cpu_us_per_op", r.cpu_us_per_op ? json(*r.cpu_us_per_op) : json(nullptr)},
+          {"mib_per_s", r.mib_per_s ? json(*r.mib_per_s) : json(nullptr)},
           {"samples", r.us.size()}};
 }
 
 std::string human_us(double us) {
+  if (us >= 10e6) return fmt::format("{:.1f} s", us / 1e6);
   return us < 1'000 ? fmt::format("{:.0f} us", us) : fmt::format("{:.1f} ms", us / 1'000);
 }
 
@@ -325,6 +396,8 @@ int bench(const common& c, const bench_options& o) {
   } else if (o.what == "read") {
     for (const auto n : o.in_flight)
       rows.push_back(load(s, s.follower(), "read", n, o.lasts, [] { return wire::request(wire::wait_visible{}); }));
+  } else if (o.what == "catchup") {
+    rows = catch_up(s, o.state_mib, o);
   } else {
     for (const auto* how : {"killed", "stopped", "transfer"}) rows.push_back(failover(s, how, o.times, o.size));
   }
@@ -340,12 +413,13 @@ int bench(const common& c, const bench_options& o) {
       "{} nodes on this machine ({} cores), {} bytes; the floor: a round trip over loopback {}, an fdatasync "
       "with {} processes at it {}\n",
       nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), nodes, human_us(sync)));
-  table t({"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "FSYNCS/OP", "CPU/OP", "SAMPLES"});
+  table t({"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "FSYNCS/OP", "CPU/OP", "MIB/S", "SAMPLES"});
   for (const auto& r : rows)
     t.add({r.what, fmt::format("{}", r.in_flight), r.ops_per_s > 0 ? fmt::format("{:.0f}", r.ops_per_s) : "-",
            human_us(quantile(r.us, 0.5)), human_us(quantile(r.us, 0.99)), human_us(quantile(r.us, 0.999)),
            r.fsyncs_per_op ? fmt::format("{:.3f}", *r.fsyncs_per_op) : "-",
-           r.cpu_us_per_op ? human_us(*r.cpu_us_per_op) : "-", fmt::format("{}", r.us.size())});
+           r.cpu_us_per_op ? human_us(*r.cpu_us_per_op) : "-", r.mib_per_s ? fmt::format("{:.1f}", *r.mib_per_s) : "-",
+           fmt::format("{}", r.us.size())});
   print_text(t.text());
   return ok;
 }

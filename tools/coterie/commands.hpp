@@ -50,12 +50,13 @@ int dev(const common&, const dev_options&);
 
 // ---- bench.cpp
 struct bench_options {
-  std::string what;  ///< append, read, failover
+  std::string what;  ///< append, read, failover, catchup
   std::string data;
   std::vector<unsigned> in_flight{1, 64, 256};
   std::size_t size = 200;
   ms lasts{5'000};
   unsigned times = 10;
+  std::size_t state_mib = 64;
 };
 int bench(const common&, const bench_options&);
 

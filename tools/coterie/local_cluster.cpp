@@ -54,13 +54,14 @@ local_cluster::local_cluster(unsigned nodes, const std::string& data, std::strin
       cluster_(std::move(cluster)),
       directory_(make_directory(data, cluster_)),
       watcher_(kept_ ? std::string() : directory_.string()) {
-  std::uint16_t port = 7401;
-  for (unsigned i = 0; i < nodes; ++i, ++port) {
-    while (port < 65'000 && !(is_free(SOCK_STREAM, port) && is_free(SOCK_DGRAM, port))) ++port;
-    const std::string name(1, static_cast<char>('a' + i));
-    seeds_ += fmt::format("{}127.0.0.1:{}", seeds_.empty() ? "" : ",", port);
-    nodes_.push_back({name, port, directory_ / name});
-  }
+  for (unsigned i = 0; i < nodes; ++i) seeds_ += fmt::format("{}127.0.0.1:{}", seeds_.empty() ? "" : ",", add().port);
+}
+
+local_node& local_cluster::add() {
+  std::uint16_t port = nodes_.empty() ? 7401 : nodes_.back().port + 1;
+  while (port < 65'000 && !(is_free(SOCK_STREAM, port) && is_free(SOCK_DGRAM, port))) ++port;
+  const std::string name(1, static_cast<char>('a' + nodes_.size()));
+  return nodes_.emplace_back(local_node{name, port, directory_ / name});
 }
 
 local_cluster::~local_cluster() {

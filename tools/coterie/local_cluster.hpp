@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -30,6 +31,8 @@ class local_cluster {
 
   void start();  ///< all
   void start(local_node&);
+  /// One more, with a home of its own, that the others do not name as a seed; not started yet.
+  local_node& add();
   /// Sends the signal; a node that ends by it is noticed by reap().
   void signal(const local_node&, int) const;
   /// Those that have ended since the last call.
@@ -38,8 +41,8 @@ class local_cluster {
   /// SIGTERM to all, SIGKILL after 5 s, or at once when another signal comes.
   void end(const signal_queue* signals = nullptr) noexcept;
 
-  std::vector<local_node>& nodes() { return nodes_; }
-  const std::vector<local_node>& nodes() const { return nodes_; }
+  std::deque<local_node>& nodes() { return nodes_; }
+  const std::deque<local_node>& nodes() const { return nodes_; }
   /// The last line of the first node's log, behind ": "; empty when there is none.
   std::string last_log() const;
 
@@ -49,7 +52,7 @@ class local_cluster {
   const std::filesystem::path directory_;
   watcher watcher_;
   std::string seeds_;
-  std::vector<local_node> nodes_;
+  std::deque<local_node> nodes_;  // one that is added leaves the others where they are
 };
 
 }  // namespace coterie::command

@@ -37,7 +37,6 @@ const std::array<std::string_view, 28> not_built = {"why",
                                                     "bench lock",
                                                     "bench invalidate",
                                                     "bench membership",
-                                                    "bench catchup",
                                                     "doctor",
                                                     "lock break",
                                                     "job pause",
@@ -287,18 +286,26 @@ class grammar {
       b->add_option("--size", bench_.size, "bytes of an entry")->check(CLI::Range(1, 65'536))->capture_default_str();
       return b;
     };
+    const auto add_lasts = [&](CLI::App* b) {
+      add_duration(
+          b, "--lasts", [this](ms d) { bench_.lasts = d; }, "how long each is measured [5s]");
+    };
     for (auto* b : {add_bench("append", "durable appends to a journal, acknowledged by a majority"),
                     add_bench("read", "linearizable reads at a follower")}) {
       b->add_option("--in-flight", bench_.in_flight, "requests under way at a time, several with commas")
           ->delimiter(',')
           ->check(CLI::Range(1, 4'096))
           ->capture_default_str();
-      add_duration(
-          b, "--lasts", [this](ms d) { bench_.lasts = d; }, "how long each is measured [5s]");
+      add_lasts(b);
     }
     add_bench("failover", "from a leader's end (killed, stopped, asked) to the next acknowledged append")
         ->add_option("--times", bench_.times, "how often each")
         ->check(CLI::Range(1, 1'000))
+        ->capture_default_str();
+    auto* catchup = add_bench("catchup", "an empty node joins a cluster with state, while a client appends");
+    add_lasts(catchup);
+    catchup->add_option("--state", bench_.state_mib, "MiB of journal entries that it has to get")
+        ->check(CLI::Range(1, 65'536))
         ->capture_default_str();
   }
 
