@@ -1,6 +1,6 @@
 // Would a log of our own be quicker than RocksDB's? A prototype of a segmented, checksummed log file beside the store
 // and the bare disk, in one run, while as many processes do the same as a machine has nodes
-// (docs/decisions/0007-rocksdb-keeps-the-log.md). Prints medians in microseconds. The prototype is not used anywhere.
+// (docs/decisions/0007-a-log-file-of-our-own.md). Prints medians in microseconds. The prototype is not used anywhere.
 #include <algorithm>
 #include <array>
 #include <chrono>
