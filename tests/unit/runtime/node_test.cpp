@@ -121,31 +121,27 @@ TEST_CASE("a thread that ends gives back its locks and says so") {
 
 TEST_CASE("a lease belongs to an object") {
   auto& w = shared();
-  mailbox<lock_lease> leases;
-  const auto put = [&](std::error_code ec, lock_lease l) {
-    CHECK_FALSE(ec);
-    leases.put(std::move(l));
-  };
+  using answer = std::pair<std::error_code, lock_lease>;
+  mailbox<answer> answers;
+  const auto put = [&](std::error_code ec, lock_lease l) { answers.put({ec, std::move(l)}); };
   w.n.locks().async_acquire("batch", {.label = "first"}, put);
-  auto lease = leases.take();
+  auto [ec, lease] = answers.take();
+  CHECK_FALSE(ec);
   CHECK(lease.held());
   CHECK(lease.fence() > 0);
   CHECK(w.n.locks().list().at(0).label == "first");
-  mailbox<std::error_code> refused;
-  w.n.locks().async_acquire(
-      "batch", {},
-      [&](std::error_code ec, lock_lease l) {
-        CHECK_FALSE(l.held());
-        refused.put(ec);
-      },
-      0ms);
-  CHECK(refused.take() == errc::held);
+  w.n.locks().async_acquire("batch", {}, put, 0ms);
+  const auto refused = answers.take();
+  CHECK(refused.first == errc::held);
+  CHECK_FALSE(refused.second.held());
   w.n.locks().async_acquire("batch", {}, put);
-  CHECK(leases.size() == 0);
+  CHECK(answers.size() == 0);
   const auto before = lease.fence();
   lease.release();
   CHECK_FALSE(lease.held());
-  CHECK(leases.take().fence() > before);
+  const auto next = answers.take();
+  CHECK_FALSE(next.first);
+  CHECK(next.second.fence() > before);
 }
 
 TEST_CASE("a call that waits is refused inside a callback") {
