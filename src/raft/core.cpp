@@ -1,5 +1,5 @@
 // The frame of the core: construction, what comes in, what goes out, questions about the state. The protocol itself is
-// in election.cpp, replication.cpp, membership.cpp and read.cpp.
+// in election.cpp, replication.cpp, relay.cpp, configuration.cpp and read.cpp.
 #include "raft/core.hpp"
 
 #include <algorithm>
@@ -10,9 +10,6 @@
 
 namespace coterie::raft {
 namespace {
-
-/// Terms and indexes beyond this are not believed; it keeps all arithmetic on them from wrapping.
-constexpr std::uint64_t largest = std::uint64_t{1} << 62;
 
 bool is_from_leader(const message& m) {
   return std::holds_alternative<append_request>(m.body) || std::holds_alternative<snapshot_request>(m.body);
@@ -36,7 +33,8 @@ core::core(node_id self, const options& o, recovered r, instant now, std::uint64
       commit_(std::max(log_.base().index, r.applied)),
       handed_apply_(commit_),
       applied_(commit_),
-      last_leader_contact_(now - o.election_timeout_max) {
+      last_leader_contact_(now - o.election_timeout_max),
+      last_fed_(last_leader_contact_) {
   COTERIE_ASSERT(commit_ <= log_.last());
   COTERIE_ASSERT(hard_.current >= log_.last_term());
   reset_election_timer();
@@ -51,12 +49,15 @@ void core::observe(instant now) { now_ = std::max(now_, now); }
 void core::step(const message& m, instant now) {
   observe(now);
   if (!m.from || m.from == self_ || (m.to && m.to != self_)) return drop("raft_misdirected");
-  if (!m.when || m.when.value > largest) return drop("raft_bad_term");
+  if (!m.when || m.when.value > largest_term) return drop("raft_bad_term");
   // Prevotes speak of a term that nobody is in yet: they change none (thesis 9.6).
   const auto* request = std::get_if<vote_request>(&m.body);
   const auto* response = std::get_if<vote_response>(&m.body);
   const bool hypothetical = (request && request->pre) || (response && response->pre && response->granted);
-  if (!hypothetical) {
+  // The answer to a read stands by its id: its quorum confirmed it after the read began, whatever this node heard
+  // since.
+  const bool timeless = std::holds_alternative<read_response>(m.body) && m.when < hard_.current;
+  if (!hypothetical && !timeless) {
     if (m.when < hard_.current) return answer_stale(m);
     if (m.when > hard_.current && !accept_newer_term(m)) return;
   }
@@ -253,11 +254,14 @@ node_id core::self() const { return self_; }
 role core::current_role() const { return role_; }
 term core::current_term() const { return hard_.current; }
 node_id core::leader() const { return leader_; }
+term core::leader_term() const { return leader_term_; }
 bool core::leader_ready() const { return role_ == role::leader && applied_ >= noop_index_; }
 instant core::leader_since() const { return leader_since_; }
 instant core::last_leader_contact() const { return role_ == role::leader ? quorum_contact() : last_leader_contact_; }
+instant core::last_fed() const { return last_fed_; }
 bool core::has_quorum_contact(instant now) const {
-  return leader_ && now - std::min(now, last_leader_contact()) <= options_.election_timeout_max;
+  const int patience = log_.conf().contains(self_) ? 1 : 2;
+  return leader_ && now - std::min(now, last_leader_contact()) <= patience * options_.election_timeout_max;
 }
 log_index core::commit() const { return commit_; }
 log_index core::applied() const { return applied_; }

@@ -65,6 +65,15 @@ struct persist_request {
   bool empty() const { return !hard && !truncate_from && entries.empty(); }
 };
 
+/// Committed entries that another node passed on, and what it knows of the leader (docs/consensus.md 1.3).
+struct relayed {
+  log_index prev;              ///< up to here the sender's log is this one, by the running hash; <= commit()
+  std::vector<entry> entries;  ///< after prev, without a gap; all committed
+  node_id leader;              ///< zero = it knows none
+  term when;                   ///< of that leader
+  duration age{};              ///< since that leader, as far as the sender knows, had its quorum
+};
+
 struct read_state {
   std::uint64_t id = 0;  ///< the id given to read_index()
   bool ok = false;       ///< false: leadership lost or no leader; try again with a fresh id
@@ -121,6 +130,11 @@ class core {
   /// The driver installed a received snapshot durably (log discarded where it does not extend it). Everything <=
   /// meta.index is applied.
   void on_snapshot_installed(const snapshot_meta&, instant now);
+  /// Entries that this node was fed by another one than the leader. Committed entries never change, so whoever takes
+  /// them, a voter too, takes only what any leader's log has: acks, votes and quorums are not touched. Who leads is
+  /// believed only by a node without a vote. False when they contradict what is committed here: one of the two nodes is
+  /// not of this cluster's history any more.
+  bool on_relayed(const relayed&, instant now);
   /// Drops entries <= upto from memory (upto <= applied); the driver removes them on disk. Returns the meta of the new
   /// log start.
   snapshot_meta compact(log_index upto);
@@ -137,11 +151,15 @@ class core {
   node_id self() const;
   role current_role() const;
   term current_term() const;
-  node_id leader() const;               ///< zero = unknown
-  bool leader_ready() const;            ///< leader and an entry of its own term is committed and applied (rp#5025)
-  instant leader_since() const;         ///< when this node became leader; meaningless otherwise
-  instant last_leader_contact() const;  ///< follower: last message from the leader; leader: last quorum contact
-  /// Leader: a quorum was heard within an election time-out (the largest). Follower: the leader was.
+  node_id leader() const;        ///< zero = unknown
+  term leader_term() const;      ///< in which leader() leads
+  bool leader_ready() const;     ///< leader and an entry of its own term is committed and applied (rp#5025)
+  instant leader_since() const;  ///< when this node became leader; meaningless otherwise
+  /// Follower: last message from the leader, or what was relayed of it; leader: last quorum contact.
+  instant last_leader_contact() const;
+  instant last_fed() const;  ///< last message from a leader itself
+  /// Leader: a quorum was heard within an election time-out (the largest). Follower: the leader was. What comes through
+  /// relays may take twice as long.
   bool has_quorum_contact(instant now) const;
   log_index commit() const;
   log_index applied() const;
@@ -245,10 +263,16 @@ class core {
   void on_append_request(const message&, const append_request&);
   void on_snapshot_request(const message&, const snapshot_request&);
   bool follow(node_id leader);
-  bool well_formed(const message&, const append_request&) const;
+  /// Terms beyond it are not believed; it keeps all arithmetic on them from wrapping.
+  static constexpr std::uint64_t largest_term = std::uint64_t{1} << 62;
+  static bool well_formed(log_index prev, term prev_term, const std::vector<entry>&, term newest);
   bool append_entries(const append_request&, std::size_t skip);
   void acknowledge(const append_request&, node_id leader, log_index verified);
   void reject(const append_request&, node_id leader);
+
+  // ---- relay.cpp ----
+  void extend(std::vector<entry>::const_iterator from, std::vector<entry>::const_iterator end);
+  void heed(const relayed&);
 
   // ---- configuration.cpp ----
   void append_configuration(configuration);
@@ -286,7 +310,9 @@ class core {
   role role_ = role::follower;
   node_id leader_;
   bool changed_ = false;  ///< role, leader or term since the last take
+  term leader_term_;      ///< in which leader_ leads: hard_.current, unless that is known through relays
   instant last_leader_contact_;
+  instant last_fed_;
   instant election_deadline_;
   instant heartbeat_deadline_;  ///< leader: next heartbeat; candidates: next repetition of the request
   std::map<node_id, bool> votes_;

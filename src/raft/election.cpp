@@ -55,6 +55,7 @@ void core::become_leader() {
   changed_ = true;
   votes_.clear();
   set_leader(self_);
+  leader_term_ = hard_.current;
   leader_since_ = moved_at_ = now_;
   stall_handover_ = false;
   heartbeat_deadline_ = now_ + options_.heartbeat;

@@ -87,7 +87,9 @@ void core::forward_reads() {
   a.reads.reserve(waiting_reads_.size());
   for (const auto& r : waiting_reads_) a.reads.push_back(r.id);
   waiting_reads_.clear();
-  send_now(leader_, read_request{a.id});
+  // In the leader's term: an own one that is larger, of an election long ago, is not known to a leader that does not
+  // feed this node.
+  send_now_.push_back({self_, leader_, leader_term_, read_request{a.id}});
   attempts_.push_back(std::move(a));
 }
 

@@ -147,31 +147,32 @@ void core::maybe_commit() {
 
 /// A message of the current term's leader. False when there is another leader in this term already, which can't be.
 bool core::follow(node_id leader) {
-  if (role_ == role::leader || (leader_ && leader_ != leader)) {
+  if (role_ == role::leader || (leader_ && leader_ != leader && leader_term_ == hard_.current)) {
     drop("raft_two_leaders");
     return false;
   }
   if (role_ != role::follower) become_follower(hard_.current, leader);
   set_leader(leader);
-  last_leader_contact_ = now_;
+  leader_term_ = hard_.current;
+  last_leader_contact_ = last_fed_ = now_;
   reset_election_timer();
   return true;
 }
 
-bool core::well_formed(const message& m, const append_request& a) const {
-  auto index = a.prev_index;
-  auto when = a.prev_term;
-  for (const auto& e : a.entries) {
+bool core::well_formed(log_index prev, term prev_term, const std::vector<entry>& entries, term newest) {
+  auto index = prev;
+  auto when = prev_term;
+  for (const auto& e : entries) {
     ++index;
-    if (e.index != index || e.when < when || e.when > m.when) return false;
+    if (e.index != index || e.when < when || e.when > newest) return false;
     if (e.kind == entry_kind::configuration && !e.conf.well_formed()) return false;
     when = e.when;
   }
-  return index >= a.prev_index;
+  return index >= prev;
 }
 
 void core::on_append_request(const message& m, const append_request& a) {
-  if (!well_formed(m, a)) return drop("raft_bad_append");
+  if (!well_formed(a.prev_index, a.prev_term, a.entries, m.when)) return drop("raft_bad_append");
   if (!follow(m.from)) return;
   // Entries at or below the start of the log are committed here: the leader's are the same (paper 5.4, leader
   // completeness).
