@@ -20,7 +20,10 @@ bool engine::state::settle_replica() {
 }
 
 void engine::state::on_applied(applied_entry& a) {
-  if (a.configuration) return;
+  if (a.configuration) {
+    tree_changed = true;
+    return;
+  }
   // The answer first: it says which request of ours the grant or claim that follows belongs to.
   if (a.command.session && a.command.session == session.epoch() && !a.outcome.duplicate) {
     outbox.on_applied(a.command, a.outcome.result);
@@ -56,6 +59,7 @@ void engine::state::on_happening(const machine::happening& h) {
                  [&](const machine::run_claimed& x) { jobs.on_claimed(x); },
                  [&](const machine::journal_grew& x) { grown[x.journal] = x.last; },
                  [&](const machine::member_changed& x) {
+                   tree_changed = true;
                    if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
                    if (x.member.removed)
                      links.forget(x.member.id);
@@ -87,6 +91,8 @@ void engine::state::on_installed() {
   settle_answers();
   locks.on_installed(m);
   jobs.on_installed(m);
+  relay.on_installed();
+  tree_changed = true;
 }
 
 void engine::state::on_reads() {
@@ -106,6 +112,38 @@ void engine::state::on_reads() {
   check_barriers();
 }
 
+void engine::state::tend_relay() {
+  if (!replica) return;
+  relay.tick(*replica);
+  if (!relay.asking() || !std::exchange(tree_changed, false)) return;
+  std::vector<relay_parent> strangers;
+  auto parents = relay_tree(tree_members(&strangers), opt.relay_fan_out).parents(ctx.self);
+  parents.insert(parents.end(), strangers.begin(), strangers.end());
+  relay.set_parents(std::move(parents));
+  relay.tick(*replica);
+}
+
+// The tree is made of the living members of the registry. One that was away for long, or is new, may not know them:
+// then it asks strangers, whom only gossip knows, last of all.
+relay_members engine::state::tree_members(std::vector<relay_parent>* strangers) const {
+  const auto& conf = replica->core().conf();
+  const auto& registry = replica->machine().members();
+  relay_members tree;
+  for (const auto& m : members.members()) {
+    const auto id = m.info.id;
+    if (!is_living(m.state) && id != ctx.self) continue;
+    const auto known = registry.find(id);
+    if (id != ctx.self && (known == registry.end() || known->second.removed)) {
+      if (strangers) strangers->push_back({.id = id});
+      continue;
+    }
+    const auto zone = m.info.tags.find("zone");
+    auto& part = conf.contains(id) ? tree.roots : tree.others;
+    part.push_back({id, zone == m.info.tags.end() ? "" : zone->second});
+  }
+  return tree;
+}
+
 void engine::state::tend_session() {
   if (!replica) return;
   const auto w = session.tick(is_member(), end && (end->session_abandoned || end->removed));
@@ -120,8 +158,8 @@ void engine::state::tend_session() {
   if (w.renew) {
     if (keeper.leading())
       keeper.on_keepalive({ctx.self, session.epoch(), *w.renew});
-    else if (replica->leader())
-      links.send(replica->leader(), wire::keepalive{session.epoch(), *w.renew});
+    else
+      relay.renew({session.epoch(), *w.renew}, session.left() < session.ttl() / 2, *replica);
   }
 }
 

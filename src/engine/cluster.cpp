@@ -173,12 +173,21 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                    if (formed() && replica->leading())
                      std::ignore = replica->core().transfer_leadership(m.to, ctx.now.steady);
                  },
-                 [&](const wire::keepalive& m) {
-                   keeper.on_keepalive({from, m.epoch, m.id});
+                 [&](const wire::keepalives& m) {
+                   if (!keeper.leading()) return relay.on_keepalives(from, m, replica ? &*replica : nullptr);
+                   for (const auto& k : m.list) keeper.on_keepalive({from, k.epoch, k.id});
                  },
-                 [&](const wire::keepalive_ack& m) { on_keepalive_ack(m); },
+                 [&](const wire::keepalive_acks& m) {
+                   for (const auto& a : relay.on_keepalive_acks(m)) on_keepalive_ack(a);
+                 },
+                 [&](const wire::fetch& m) { relay.on_fetch(from, m, replica ? &*replica : nullptr); },
+                 [&](const wire::fetched& m) {
+                   if (formed() && !relay.on_fetched(from, m, *replica)) on_forked();
+                 },
                  [&](const wire::snapshot_chunk& m) {
-                   if (formed()) replica->on_chunk(from, m);
+                   if (!formed()) return;
+                   replica->on_chunk(from, m, relay.expects_state(from));
+                   relay.on_chunk(from);
                  },
                  [&](const wire::snapshot_ack& m) {
                    if (formed()) replica->on_chunk_ack(from, m);
@@ -261,6 +270,7 @@ bool engine::state::settle_members() {
                },
                a);
   }
+  tree_changed |= !out.events.empty();
   for (const auto& e : out.events) {
     if (e.kind == swim::event_kind::joined || e.kind == swim::event_kind::updated)
       links.learn(e.who.info.id, e.who.info.at);
@@ -288,14 +298,18 @@ void engine::state::dial_members() {
       if (s != opt.advertise && (alone || !links.up(s))) links.dial(s, 1s);
   if (genesis && !replica) return;
   std::vector<node_id> wanted;
-  const auto all = members.members();
-  if (all.size() <= mesh_size && !opt.gossip_only)
-    for (const auto& m : all)
+  const auto known = members.members();
+  if (known.size() <= mesh_size && !opt.gossip_only)
+    for (const auto& m : known)
       if (m.state != swim::member_state::left) wanted.push_back(m.info.id);
-  if (replica)
-    for (const auto id : replica->core().conf().members())
-      if (replica->leader() == ctx.self || replica->core().conf().is_voter(ctx.self) || id == replica->leader())
-        wanted.push_back(id);
+  if (replica) {
+    const auto& conf = replica->core().conf();
+    const bool all = conf.is_voter(ctx.self) || replica->leader() == ctx.self;
+    if (all || conf.contains(ctx.self))
+      for (const auto id : conf.members())
+        if (all || id == replica->leader()) wanted.push_back(id);
+    for (const auto id : relay.likely_parents()) wanted.push_back(id);
+  }
   links.keep(wanted);
 }
 
@@ -377,6 +391,16 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
   }
   propose({machine::add_member{r.id, r.name, r.at}});
   answer(accepted, "");
+}
+
+// What was committed can't change: a log that contradicts the voters' was damaged, or is of somewhere else.
+void engine::state::on_forked() {
+  const auto reason = fmt::format(
+      "this node's log, committed up to {}, is not the cluster's: most of the voters have another history; its data "
+      "directory is damaged or was exchanged: move it away and start with an empty one",
+      replica->core().commit());
+  ctx.log(log_level::error, reason);
+  halt(false, reason);
 }
 
 // This identity is over, by the cluster's word.

@@ -56,6 +56,7 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       session(ctx),
       keeper(ctx),
       outbox(ctx, links),
+      relay(ctx, links),
       locks(ctx, outbox, session),
       jobs(ctx, outbox, session),
       journals(ctx, disk, initial.cursors),
@@ -171,6 +172,7 @@ bool engine::state::settle_once() {
   busy |= settle_members();
   busy |= settle_replica();
   if (halted_) return false;
+  tend_relay();
   tend_session();
   lead();
   outbox.pump(session.epoch(), replica ? &*replica : nullptr);
@@ -190,7 +192,7 @@ instant engine::state::next_wake() const {
   if (halted_ || failed) return never;
   auto t = std::min({members.next_wake(), session.next_wake(), bus.next_wake(), next_chores});
   if (genesis) t = std::min(t, genesis->next_wake());
-  if (replica) t = std::min(t, replica->next_wake());
+  if (replica) t = std::min({t, replica->next_wake(), relay.next_wake()});
   if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
   if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty() || !handovers.empty())
     t = std::min(t, next_request_tick);

@@ -36,6 +36,7 @@ struct options {
   std::size_t max_events = 4'096;  ///< ring of recent events for event streams
   std::size_t max_channel = 64, max_body = 65'536;
   std::size_t invalidation_ring = 4'096;
+  std::size_t relay_fan_out = 8;  ///< nodes that one feeds (docs/consensus.md 1.3)
   raft::options raft;
   swim::options swim;
   swim::genesis_options genesis;  ///< cluster, name, seeds, advertise are filled from the above

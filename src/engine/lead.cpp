@@ -13,7 +13,7 @@ namespace coterie::engine {
 namespace {
 constexpr duration lead_period = 100ms;
 constexpr std::size_t max_duties = 256;
-constexpr std::uint64_t caught_up = 1'000;  // entries behind at which a learner may take a voter's place
+constexpr std::uint64_t caught_up = 1'000;  // entries behind at which a standby may get a vote
 }  // namespace
 
 void engine::state::on_role() {
@@ -44,6 +44,7 @@ void engine::state::on_role() {
 // The round is confirmed: rules (a) and (b) of docs/consensus.md 1.9 are looked at now, when the acks leave.
 void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list) {
   if (!replica->leading() || !keeper.leading()) return;
+  std::map<node_id, wire::keepalive_acks> acks;  // who passed several on gets one answer
   for (const auto& w : list) {
     const bool exists = replica->machine().session(w.epoch) != nullptr;
     if (exists && !keeper.may_ack(w.epoch)) continue;
@@ -51,10 +52,11 @@ void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list
     if (!exists && log_index(w.epoch.value) > replica->core().applied()) continue;
     const wire::keepalive_ack ack{w.epoch, w.id, !exists};
     if (w.from != ctx.self)
-      links.send(w.from, ack);
+      acks[w.from].list.push_back(ack);
     else
       on_keepalive_ack(ack);
   }
+  for (auto& [to, a] : acks) links.send(to, std::move(a));
 }
 
 void engine::state::send_to_leader(machine::command_body body) {
@@ -132,7 +134,7 @@ void engine::state::reconcile_configuration() {
   if (swaps) next_swap = now + opt.voters.dead_grace;
   std::string names;
   for (const auto id : next->voters) names += (names.empty() ? "" : ", ") + name_of(id);
-  ctx.log(log_level::info, fmt::format("configuration changes to {} voters ({}), {} learners", next->voters.size(),
+  ctx.log(log_level::info, fmt::format("configuration changes to {} voters ({}), {} standbys", next->voters.size(),
                                        names, next->learners.size()));
 }
 

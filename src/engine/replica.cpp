@@ -37,8 +37,19 @@ replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
 
 void replica::on_message(const raft::message& m) {
   // While a received state replaces ours nothing else may move the log; Raft repeats what it lost.
-  if (receiving_ && receiving_->committing) return ctx_.stats.add("raft.dropped_while_installing");
+  if (installing()) return ctx_.stats.add("raft.dropped_while_installing");
   core_.step(m, ctx_.now.steady);
+}
+
+bool replica::on_relayed(const raft::relayed& r) {
+  if (!installing()) return core_.on_relayed(r, ctx_.now.steady);
+  ctx_.stats.add("raft.dropped_while_installing");
+  return true;
+}
+
+std::optional<hash128_value> replica::chain_at(log_index i) const {
+  if (i < chain_base_ || i.value - chain_base_.value >= chains_.size()) return std::nullopt;
+  return chains_[static_cast<std::size_t>(i.value - chain_base_.value)];
 }
 
 void replica::on_written(const raft_persist& p) {
@@ -85,8 +96,11 @@ bool replica::settle() {
 }
 
 void replica::send(const raft::message& m) {
-  if (const auto* s = std::get_if<raft::snapshot_request>(&m.body)) return start_transfer(m.to, s->meta);
-  links_.send(m.to, m);
+  if (!std::holds_alternative<raft::snapshot_request>(m.body)) {
+    links_.send(m.to, m);
+  } else if (!transfers_.contains(m.to) && !start_transfer(m.to, true)) {
+    core_.on_snapshot_sent(m.to, false, ctx_.now.steady);
+  }
 }
 
 void replica::perform(raft::persist_request p, std::vector<raft::message> then_send) {

@@ -32,7 +32,10 @@ class replica {
 
   // ---- input ----
   void on_message(const raft::message&);
-  void on_chunk(node_id from, const wire::snapshot_chunk&);
+  /// Entries from another node than the leader; false when they contradict what is committed here.
+  bool on_relayed(const raft::relayed&);
+  /// `expected`: from a node that was asked for it; the leader's are always taken.
+  void on_chunk(node_id from, const wire::snapshot_chunk&, bool expected);
   void on_chunk_ack(node_id from, const wire::snapshot_ack&);
   void on_read(const read_done&);  ///< of read_ids it gave out
   bool owns(read_id id) const { return reads_.contains(id); }
@@ -58,18 +61,28 @@ class replica {
   const machine::machine& machine() const { return machine_; }
   node_id leader() const { return core_.leader(); }
   bool leading() const { return core_.leader() == ctx_.self && core_.leader_ready(); }
+  /// Committed and durable here: what other nodes may have.
+  log_index available() const { return std::min(core_.commit(), core_.durable_index()); }
+  /// Running hash of the log up to there; nullopt before the log's start and beyond what the disk was told.
+  std::optional<hash128_value> chain_at(log_index) const;
+  log_index chain_begin() const { return chain_base_; }
+  bool installing() const { return receiving_ && receiving_->committing; }
+  /// Starts to send the state to a node that asked for entries before the log's start; false when too many transfers
+  /// are under way. True when one to it is already.
+  bool offer_state(node_id);
   read_id fresh_read() { return read_id(++next_read_); }
 
  private:
-  struct transfer {  // to a follower
+  struct transfer {  // to another node
     std::uint64_t id = 0, number = 0;
+    bool as_leader = false;  // to a follower, for Raft
     raft::snapshot_meta meta;
     hash128_value chain;
     bytes next;
     bool reading = false, last = false;
     instant progress;
   };
-  struct reception {  // from a leader
+  struct reception {  // from a leader, or a parent
     node_id from;
     std::uint64_t id = 0, next = 0;
     raft::snapshot_meta meta;
@@ -83,7 +96,7 @@ class replica {
   void apply(std::vector<raft::entry>);
   void flush_state();
   void compact_if_long();
-  void start_transfer(node_id, const raft::snapshot_meta&);
+  bool start_transfer(node_id, bool as_leader);
   void read_next(node_id);
   void end_transfer(node_id, bool ok);
   void check_transfers();

@@ -35,6 +35,13 @@ std::string engine::state::node_state() const {
   return session.valid() ? "active" : "joining";
 }
 
+std::string engine::state::role_of(node_id id) const {
+  if (!replica) return "";
+  const auto& conf = replica->core().conf();
+  if (conf.is_voter(id)) return "voter";
+  return conf.is_learner(id) ? "standby" : "observer";
+}
+
 wire::status_info engine::state::status() const {
   wire::status_info s;
   s.cluster = opt.cluster;
@@ -58,6 +65,12 @@ wire::status_info engine::state::status() const {
       const auto* m = members.find(v);
       s.quorum_alive += v == ctx.self || (m && is_living(m->state));
     }
+    s.place.role = role_of(ctx.self);
+    if (const auto parent = relay.parent()) {
+      s.place.parent = name_of(parent);
+      s.place.depth = relay.depth();
+    }
+    s.place.children = static_cast<std::uint32_t>(relay.children());
     s.ready = session.valid() && s.quorum && c.applied() >= c.commit();
     if (!s.quorum)
       s.warnings.push_back(
@@ -86,16 +99,20 @@ wire::member_list engine::state::member_list() const {
   std::map<node_id, std::uint64_t> matched;
   if (replica)
     for (const auto& p : replica->core().progress()) matched[p.id] = p.match.value;
-  const auto role = [&](node_id id) -> std::string {
-    if (!replica) return "";
-    if (replica->core().conf().is_voter(id)) return "voter";
-    return replica->core().conf().is_learner(id) ? "standby" : "observer";
+  const relay_tree tree(replica ? tree_members() : relay_members(), opt.relay_fan_out);
+  // What is true of this node; of the others what should be, for all compute the same tree.
+  const auto place = [&](wire::member_info& i) {
+    i.role = role_of(i.id);
+    if (i.role != "observer") return;
+    const auto parent = i.self ? relay.parent() : tree.first_parent(i.id);
+    if (!parent) return;
+    i.parent = name_of(parent);
+    i.depth = i.self ? relay.depth() : tree.depth(i.id);
   };
   for (const auto& m : members.members()) {
     wire::member_info i;
     i.name = m.info.name;
     i.state = swim::to_string(m.state);
-    i.role = role(m.info.id);
     i.version = m.info.version;
     i.id = m.info.id;
     i.at = m.info.at;
@@ -103,6 +120,7 @@ wire::member_list engine::state::member_list() const {
     if (m.rtt) i.rtt_ms = std::chrono::duration<double, std::milli>(*m.rtt).count();
     i.tags = m.info.tags;
     i.self = m.info.id == ctx.self;
+    place(i);
     i.leader = replica && replica->leader() == m.info.id;
     i.log = i.self && replica ? replica->core().applied().value : matched.contains(m.info.id) ? matched[m.info.id] : 0;
     if (replica && replica->machine().member(m.info.id) && replica->machine().member(m.info.id)->removed)
@@ -116,8 +134,8 @@ wire::member_list engine::state::member_list() const {
       wire::member_info i;
       i.name = m.name;
       i.state = "unreachable";
-      i.role = role(id);
       i.id = id;
+      i.role = role_of(id);
       i.at = m.at;
       i.log = matched.contains(id) ? matched[id] : 0;
       out.members.push_back(std::move(i));

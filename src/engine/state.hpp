@@ -19,6 +19,7 @@
 #include "engine/lock_calls.hpp"
 #include "engine/news.hpp"
 #include "engine/outbox.hpp"
+#include "engine/relay.hpp"
 #include "engine/replica.hpp"
 #include "engine/session.hpp"
 #include "swim/genesis.hpp"
@@ -59,6 +60,7 @@ struct engine::state {
   void on_peer(node_id from, wire::peer_message);
   void on_join_request(node_id from, const wire::join_request&);
   void on_join_answer(const wire::join_answer&);
+  void on_forked();
   void on_ended(end_of_identity);
   swim::hello own_hello() const;
   std::optional<wire::join_answer> judge(const swim::hello&);
@@ -78,6 +80,8 @@ struct engine::state {
   void settle_answers();
   void on_installed();
   void on_reads();
+  void tend_relay();
+  relay_members tree_members(std::vector<relay_parent>* strangers = nullptr) const;
   void tend_session();
   void on_keepalive_ack(const wire::keepalive_ack&);
 
@@ -114,6 +118,7 @@ struct engine::state {
   // ---- report.cpp: what there is to say ----
   wire::status_info status() const;
   wire::member_list member_list() const;
+  std::string role_of(node_id) const;
   std::string name_of(node_id) const;
   std::string name_of(session_epoch) const;
   std::string node_state() const;
@@ -132,6 +137,7 @@ struct engine::state {
   coterie::engine::session session;
   session_keeper keeper;
   coterie::engine::outbox outbox;
+  coterie::engine::relay relay;
   lock_calls locks;
   job_calls jobs;
   journal_calls journals;
@@ -170,7 +176,8 @@ struct engine::state {
   std::optional<ending> end;
   log_index last_duty;  // index of the last duty proposed: wait until it is applied
   term led_term;
-  bool was_leading = false, failed = false, halted_ = false, low_disk = false, greeted = false, ready_once = false;
+  bool was_leading = false, failed = false, halted_ = false, low_disk = false, greeted = false, ready_once = false,
+       tree_changed = true;
   instant next_chores = instant::min(), next_join = instant::min(), next_request_tick = instant::min(),
           next_lead = instant::min(), led_since = instant::min(), next_swap = instant::min();
   std::map<node_id, instant> living_since;  // by gossip

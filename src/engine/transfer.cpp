@@ -1,6 +1,6 @@
-// Snapshots on their way: the leader streams a frozen view of its state in key ranges, the follower collects the chunks
-// beside its present state and switches atomically (docs/consensus.md 1.7). A follower acknowledges a chunk when it is
-// written; a cut resumes with a new transfer.
+// Snapshots on their way: a leader, or a parent in the relay tree, streams a frozen view of its state in key ranges,
+// the other node collects the chunks beside its present state and switches atomically (docs/consensus.md 1.7). It
+// acknowledges a chunk when it is written; a cut resumes with a new transfer.
 #include <algorithm>
 
 #include "engine/recovery.hpp"
@@ -14,11 +14,12 @@ constexpr duration patience = 10s;
 constexpr std::size_t max_transfers = 4;
 }  // namespace
 
-void replica::start_transfer(node_id to, const raft::snapshot_meta&) {
-  if (transfers_.contains(to)) return;
-  if (transfers_.size() >= max_transfers || core_.applied() == log_index(0))
-    return core_.on_snapshot_sent(to, false, ctx_.now.steady);
+bool replica::offer_state(node_id to) { return transfers_.contains(to) || start_transfer(to, false); }
+
+bool replica::start_transfer(node_id to, bool as_leader) {
+  if (transfers_.size() >= max_transfers || core_.applied() == log_index(0) || installing()) return false;
   transfer t;
+  t.as_leader = as_leader;
   t.id = ctx_.random.next() | 1;
   // The view holds every write handed out so far, hence exactly the applied state.
   t.meta.index = core_.applied();
@@ -29,8 +30,9 @@ void replica::start_transfer(node_id to, const raft::snapshot_meta&) {
   flush_state();  // a state that was only derived from the genesis record is not on disk yet
   ctx_.emit(open_view{t.id});
   transfers_[to] = std::move(t);
-  ctx_.stats.add("snapshot.sent_started");
+  ctx_.stats.add(as_leader ? "snapshot.sent_started" : "snapshot.relayed");
   read_next(to);
+  return true;
 }
 
 void replica::read_next(node_id to) {
@@ -62,7 +64,7 @@ void replica::on_read(const read_done& r) {
     x.next = r.items.back().first;
     x.next.push_back(std::byte{0});
   }
-  wire::snapshot_chunk c{x.id, x.number, core_.current_term(), x.meta, x.chain, r.items, x.last};
+  wire::snapshot_chunk c{x.id, x.number, x.as_leader ? core_.current_term() : term(), x.meta, x.chain, r.items, x.last};
   if (!links_.send(to, std::move(c))) end_transfer(to, false);
 }
 
@@ -91,18 +93,19 @@ void replica::end_transfer(node_id to, bool ok) {
 void replica::check_transfers() {
   std::vector<node_id> stuck;
   for (const auto& [id, t] : transfers_)
-    if (core_.current_role() != raft::role::leader || ctx_.now.steady - t.progress >= patience || !links_.up(id))
+    if ((t.as_leader && core_.current_role() != raft::role::leader) || ctx_.now.steady - t.progress >= patience ||
+        !links_.up(id))
       stuck.push_back(id);
   for (const auto id : stuck) end_transfer(id, false);
 }
 
-void replica::on_chunk(node_id from, const wire::snapshot_chunk& c) {
+void replica::on_chunk(node_id from, const wire::snapshot_chunk& c, bool expected) {
   const auto answer = [&](bool ok, bool installed = false) {
     links_.send(from, wire::snapshot_ack{c.transfer, c.number, ok, installed});
   };
-  if (c.when < core_.current_term() || (receiving_ && receiving_->committing)) return answer(false);
+  if (installing() || (c.when ? c.when < core_.current_term() : !expected)) return answer(false);
   // The sender leads: let the core see it (term, contact) before anything is taken from it.
-  core_.step(raft::message{from, ctx_.self, c.when, raft::snapshot_request{c.meta}}, ctx_.now.steady);
+  if (c.when) core_.step(raft::message{from, ctx_.self, c.when, raft::snapshot_request{c.meta}}, ctx_.now.steady);
   if (c.meta.index <= core_.commit())
     return answer(true, true);  // nothing new; the core's own answer reconnects the log
   if (c.number == 0) {
@@ -127,6 +130,8 @@ void replica::on_chunk(node_id from, const wire::snapshot_chunk& c) {
   ++receiving_->next;
   if (!c.last) return disk_.install_chunk(c.items, chunk_saved{from, c.transfer, c.number});
   disk_.install_chunk(c.items, nobody{});
+  // What is being sent from here is of a state that goes.
+  while (!transfers_.empty()) end_transfer(transfers_.begin()->first, false);
   // The log keeps what follows the snapshot if it really continues it (paper section 7), else it starts over.
   disk::batch b;
   const bool continues = core_.term_at(c.meta.index) == c.meta.when;

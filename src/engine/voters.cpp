@@ -29,6 +29,7 @@ class selection {
     } else if (may_swap && !replace_dead()) {
       spread_zones();
     }
+    choose_standbys(wanted);
     std::sort(voters_.begin(), voters_.end());
     std::sort(learners_.begin(), learners_.end());
     if (voters_.empty() || (voters_ == before_.voters && learners_ == before_.learners)) return std::nullopt;
@@ -42,9 +43,9 @@ class selection {
     const auto gone = [&](node_id id) { return !members_.contains(id); };
     std::erase_if(voters_, gone);
     std::erase_if(learners_, gone);
-    for (const auto& [id, m] : members_)
-      if (!before_.contains(id)) learners_.push_back(id);
   }
+
+  bool dead(node_id id) const { return !of(id).living && of(id).silent_for >= rules_.dead_grace; }
 
   /// How many voters there are in each zone, but for `except`.
   std::map<std::string, std::size_t> crowds(node_id except = {}) const {
@@ -105,27 +106,56 @@ class selection {
 
   bool replace_dead() {
     for (const auto id : voters_) {
-      const auto& m = of(id);
-      if (id == self_ || m.living || m.silent_for < rules_.dead_grace) continue;
+      if (id == self_ || !dead(id)) continue;
       if (const auto in = best_learner(id); in && exchange(id, in)) return true;
     }
     return false;
   }
 
-  /// No zone has half of the voters when there are three zones or more to choose from.
-  void spread_zones() {
+  /// Zones with half of the voters, when there are three zones or more to choose from.
+  std::set<std::string> crowded_zones() const {
     std::set<std::string_view> zones;
     for (const auto& [id, m] : members_)
       if (!m->zone.empty()) zones.insert(m->zone);
-    if (zones.size() < 3) return;
-    for (const auto& [zone, count] : crowds()) {
-      if (zone.empty() || 2 * count < voters_.size() || count < 2) continue;
+    std::set<std::string> r;
+    if (zones.size() < 3) return r;
+    for (const auto& [zone, count] : crowds())
+      if (!zone.empty() && count >= 2 && 2 * count >= voters_.size()) r.insert(zone);
+    return r;
+  }
+
+  void spread_zones() {
+    for (const auto& zone : crowded_zones())
       for (const auto id : voters_) {
         if (id == self_ || of(id).zone != zone) continue;
         const auto in = best_learner(id);
         if (in && of(in).zone != zone && exchange(id, in)) return;
       }
+  }
+
+  void choose_standbys(std::size_t wanted) {
+    const auto voting = static_cast<std::size_t>(std::ranges::count_if(voters_, [&](auto id) { return !dead(id); }));
+    const auto count = std::max(rules_.standbys, wanted - std::min(wanted, voting));
+    const auto is_now = [&](node_id id) { return std::ranges::find(learners_, id) != learners_.end(); };
+    std::vector<node_id> candidates;
+    for (const auto& [id, m] : members_) {
+      const bool fresh = m->living && m->alive_for >= rules_.stable_after;
+      if (std::ranges::find(voters_, id) == voters_.end() && (fresh || is_now(id))) candidates.push_back(id);
     }
+    const auto crowded = crowded_zones();
+    auto crowd = crowds();
+    const auto rank = [&](node_id id) {
+      const auto& m = of(id);
+      return std::tuple(dead(id), crowded.contains(m.zone), !is_now(id), crowd[m.zone], -m.alive_for.count(), id);
+    };
+    std::vector<node_id> chosen;
+    while (chosen.size() < count && !candidates.empty()) {
+      const auto best = *std::ranges::min_element(candidates, {}, rank);
+      ++crowd[of(best).zone];
+      chosen.push_back(best);
+      std::erase(candidates, best);
+    }
+    learners_ = std::move(chosen);
   }
 
   const raft::configuration& before_;

@@ -14,7 +14,8 @@ namespace coterie::engine {
 struct voter_rules {
   std::size_t max_voters = 5;   ///< 1, 3, 5 or 7
   duration stable_after = 10s;  ///< alive for so long before it may vote
-  duration dead_grace = 30s;    ///< gone by gossip, and silent for so long to the leader: its vote goes to another
+  duration dead_grace = 30s;    ///< gone by gossip, and silent for so long to the leader: its place goes to another
+  std::size_t standbys = 2;     ///< learners that are kept ready; more only while more votes are missing
 };
 
 /// One member of the registry, as the leader sees it.
@@ -27,12 +28,14 @@ struct voter_candidate {
   bool caught_up = false;  ///< answers, and has nearly the whole log
 };
 
-/// The configuration that should follow `now`, or nullopt when that is as it should be. Members that are new become
-/// learners, those that are gone go; of the voters at most one living change is made: one added up to the wanted number
-/// (5, 3 or 1), one too many taken out, or, with `may_swap`, one that is dead or crowds a zone exchanged for another,
-/// in one joint change, so that the quorum never grows for it. A minority can't be made the quorum: every change leaves
-/// a living majority in the old and in the new voters. `now` is committed and not joint; `members` are those of the
-/// registry, each once.
+/// The configuration that should follow `now`, or nullopt when that is as it should be. Those that are gone from the
+/// registry go; of the others a few are standbys, the learners: those that are, unless they are dead or crowd a zone,
+/// then who is alive and stable, from the zone with the fewest. Everybody else is no part of it: an observer. Only a
+/// standby gets a vote. Of the voters at most one living change is made: added up to the wanted number (5, 3 or 1),
+/// one too many taken out, or, with `may_swap`, one that is dead or crowds a zone exchanged for a standby, in one joint
+/// change, so that the quorum never grows for it. A minority can't be made the quorum: every change leaves a living
+/// majority in the old and in the new voters. `now` is committed and not joint; `members` are those of the registry,
+/// each once.
 std::optional<raft::configuration> choose_voters(const raft::configuration& now, node_id self,
                                                  const std::vector<voter_candidate>& members, bool may_swap,
                                                  const voter_rules&);

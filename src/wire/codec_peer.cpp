@@ -12,10 +12,13 @@ namespace {
 /// About how many bytes it takes.
 std::size_t hint_of(const peer_message& v) {
   std::size_t n = 512;
+  const auto add = [&](const std::vector<raft::entry>& entries) {
+    for (const auto& e : entries) n += 40 + e.payload.size();
+  };
   if (const auto* m = std::get_if<raft::message>(&v)) {
-    if (const auto* append = std::get_if<raft::append_request>(&m->body)) {
-      for (const auto& e : append->entries) n += 40 + e.payload.size();
-    }
+    if (const auto* append = std::get_if<raft::append_request>(&m->body)) add(append->entries);
+  } else if (const auto* r = std::get_if<fetched>(&v)) {
+    add(r->entries);
   } else if (const auto* f = std::get_if<forward>(&v)) {
     for (const auto& c : f->commands) n += 16 + c.size();
   } else if (const auto* chunk = std::get_if<snapshot_chunk>(&v)) {
@@ -82,16 +85,38 @@ struct put_peer {
     });
     m.setCode(put_code(v.code));
   }
-  void operator()(const keepalive& v) {
-    auto m = b.initKeepalive();
-    m.setEpoch(v.epoch.value);
-    m.setId(v.id);
+  void operator()(const keepalives& v) {
+    auto m = b.initKeepalives();
+    put_list(m.initList(count(v.list)), v.list, [](Keepalive::Builder k, const keepalive& one) {
+      k.setEpoch(one.epoch.value);
+      k.setId(one.id);
+    });
+    m.setForLeader(v.for_leader);
   }
-  void operator()(const keepalive_ack& v) {
-    auto m = b.initKeepaliveAck();
-    m.setEpoch(v.epoch.value);
+  void operator()(const keepalive_acks& v) {
+    put_list(b.initKeepaliveAcks(count(v.list)), v.list, [](KeepaliveAck::Builder k, const keepalive_ack& one) {
+      k.setEpoch(one.epoch.value);
+      k.setId(one.id);
+      k.setEnded(one.ended);
+    });
+  }
+  void operator()(const fetch& v) {
+    auto m = b.initFetch();
     m.setId(v.id);
-    m.setEnded(v.ended);
+    m.setNext(v.next.value);
+    put_id(m.initChain(), v.chain);
+    m.setDepth(v.depth);
+  }
+  void operator()(const fetched& v) {
+    auto m = b.initFetched();
+    m.setId(v.id);
+    m.setVerdict(static_cast<std::uint8_t>(v.verdict));
+    put_list(m.initEntries(count(v.entries)), v.entries);
+    m.setCommit(v.commit.value);
+    put_id(m.initLeader(), v.leader);
+    m.setTerm(v.when.value);
+    m.setDepth(v.depth);
+    m.setAge(v.age.count());
   }
   void operator()(const snapshot_chunk& v) {
     auto m = b.initSnapshotChunk();
@@ -166,6 +191,19 @@ snapshot_chunk get_chunk(Peer::SnapshotChunk::Reader r) {
   return v;
 }
 
+fetched get_fetched(Peer::Fetched::Reader r) {
+  fetched v;
+  v.id = r.getId();
+  v.verdict = get_enum(r.getVerdict(), fetch_verdict::fork);
+  v.entries = get_list(r.getEntries());
+  v.commit = log_index(r.getCommit());
+  v.leader = get_id<node_id>(r.getLeader());
+  v.when = term(r.getTerm());
+  v.depth = r.getDepth();
+  v.age = get_duration(r.getAge());
+  return v;
+}
+
 peer_message get_message(Peer::Reader r) {
   switch (r.which()) {
     case Peer::HELLO:
@@ -199,14 +237,24 @@ peer_message get_message(Peer::Reader r) {
       return forward{get_list(r.getForward().getCommands(), get_shared)};
     case Peer::FORWARD_REFUSED:
       return get_refused(r.getForwardRefused());
-    case Peer::KEEPALIVE: {
-      const auto m = r.getKeepalive();
-      return keepalive{session_epoch(m.getEpoch()), m.getId()};
+    case Peer::KEEPALIVES: {
+      const auto m = r.getKeepalives();
+      return keepalives{get_list(m.getList(),
+                                 [](Keepalive::Reader k) {
+                                   return keepalive{session_epoch(k.getEpoch()), k.getId()};
+                                 }),
+                        m.getForLeader()};
     }
-    case Peer::KEEPALIVE_ACK: {
-      const auto m = r.getKeepaliveAck();
-      return keepalive_ack{session_epoch(m.getEpoch()), m.getId(), m.getEnded()};
+    case Peer::KEEPALIVE_ACKS:
+      return keepalive_acks{get_list(r.getKeepaliveAcks(), [](KeepaliveAck::Reader k) {
+        return keepalive_ack{session_epoch(k.getEpoch()), k.getId(), k.getEnded()};
+      })};
+    case Peer::FETCH: {
+      const auto m = r.getFetch();
+      return fetch{m.getId(), log_index(m.getNext()), get_id<hash128_value>(m.getChain()), m.getDepth()};
     }
+    case Peer::FETCHED:
+      return get_fetched(r.getFetched());
     case Peer::SNAPSHOT_CHUNK:
       return get_chunk(r.getSnapshotChunk());
     case Peer::SNAPSHOT_ACK: {

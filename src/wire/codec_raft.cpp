@@ -12,41 +12,6 @@ std::vector<node_id> get_sorted_ids(capnp::List<Id>::Reader list) {
   return ids;
 }
 
-void put_entry(Entry::Builder b, const raft::entry& v) {
-  b.setTerm(v.when.value);
-  b.setIndex(v.index.value);
-  switch (v.kind) {
-    case raft::entry_kind::noop:
-      b.setNoop();
-      break;
-    case raft::entry_kind::command:
-      b.setCommand(blob(v.payload.view()));
-      break;
-    case raft::entry_kind::configuration:
-      put(b.initConfiguration(), v.conf);
-      break;
-  }
-}
-
-raft::entry get_entry(Entry::Reader r) {
-  raft::entry v;
-  v.when = term(r.getTerm());
-  v.index = log_index(r.getIndex());
-  switch (r.which()) {
-    case Entry::NOOP:
-      return v;
-    case Entry::COMMAND:
-      v.kind = raft::entry_kind::command;
-      v.payload = get_shared(r.getCommand());
-      return v;
-    case Entry::CONFIGURATION:
-      v.kind = raft::entry_kind::configuration;
-      v.conf = get(r.getConfiguration());
-      return v;
-  }
-  refuse("unknown entry kind");
-}
-
 struct put_raft {
   RaftMessage::Builder b;
   void operator()(const raft::vote_request& v) {
@@ -68,7 +33,7 @@ struct put_raft {
     m.setCommit(v.commit.value);
     m.setRound(v.round);
     m.setQuiet(v.quiet);
-    if (!v.entries.empty()) put_list(m.initEntries(count(v.entries)), v.entries, put_entry);
+    if (!v.entries.empty()) put_list(m.initEntries(count(v.entries)), v.entries);
   }
   void operator()(const raft::append_response& v) {
     auto m = b.initAppendResponse();
@@ -94,7 +59,7 @@ raft::append_request get_append(RaftMessage::AppendRequest::Reader r) {
   v.prev_index = log_index(r.getPrevIndex());
   v.prev_term = term(r.getPrevTerm());
   v.commit = log_index(r.getCommit());
-  v.entries = get_list(r.getEntries(), get_entry);
+  v.entries = get_list(r.getEntries());
   v.round = r.getRound();
   v.quiet = r.getQuiet();
   return v;
@@ -141,6 +106,41 @@ void put(Configuration::Builder b, const raft::configuration& v) {
 
 raft::configuration get(Configuration::Reader r) {
   return {get_sorted_ids(r.getVoters()), get_sorted_ids(r.getOutgoing()), get_sorted_ids(r.getLearners())};
+}
+
+void put(Entry::Builder b, const raft::entry& v) {
+  b.setTerm(v.when.value);
+  b.setIndex(v.index.value);
+  switch (v.kind) {
+    case raft::entry_kind::noop:
+      b.setNoop();
+      break;
+    case raft::entry_kind::command:
+      b.setCommand(blob(v.payload.view()));
+      break;
+    case raft::entry_kind::configuration:
+      put(b.initConfiguration(), v.conf);
+      break;
+  }
+}
+
+raft::entry get(Entry::Reader r) {
+  raft::entry v;
+  v.when = term(r.getTerm());
+  v.index = log_index(r.getIndex());
+  switch (r.which()) {
+    case Entry::NOOP:
+      return v;
+    case Entry::COMMAND:
+      v.kind = raft::entry_kind::command;
+      v.payload = get_shared(r.getCommand());
+      return v;
+    case Entry::CONFIGURATION:
+      v.kind = raft::entry_kind::configuration;
+      v.conf = get(r.getConfiguration());
+      return v;
+  }
+  refuse("unknown entry kind");
 }
 
 void put(SnapshotMeta::Builder b, const raft::snapshot_meta& v) {

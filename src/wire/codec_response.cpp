@@ -28,6 +28,10 @@ void put_status(Status::Builder b, const status_info& v) {
   b.setQuorumAlive(v.quorum_alive);
   b.setQuorumSize(v.quorum_size);
   put_texts(b.initWarnings(count(v.warnings)), v.warnings);
+  b.setRole(text(v.place.role));
+  b.setParent(text(v.place.parent));
+  b.setDepth(v.place.depth);
+  b.setChildren(v.place.children);
   put_list(b.initCounters(count(v.counters)), v.counters, [](Count::Builder c, const auto& counter) {
     c.setName(text(counter.first));
     c.setValue(counter.second);
@@ -52,6 +56,10 @@ status_info get_status_info(Status::Reader r) {
   v.applied = r.getApplied();
   v.quorum_alive = r.getQuorumAlive();
   v.quorum_size = r.getQuorumSize();
+  v.place.role = get_text(r.getRole());
+  v.place.parent = get_text(r.getParent());
+  v.place.depth = r.getDepth();
+  v.place.children = r.getChildren();
   v.warnings = get_list(r.getWarnings(), get_text);
   v.counters = get_map<decltype(v.counters)>(
       r.getCounters(), [](Count::Reader c) { return std::pair(get_text(c.getName()), c.getValue()); });
@@ -71,6 +79,8 @@ void put_member(Member::Builder b, const member_info& v) {
   b.setLog(v.log);
   b.setLeader(v.leader);
   b.setSelf(v.self);
+  b.setParent(text(v.parent));
+  b.setDepth(v.depth);
 }
 
 member_info get_member(Member::Reader r) {
@@ -87,6 +97,8 @@ member_info get_member(Member::Reader r) {
   v.log = r.getLog();
   v.leader = r.getLeader();
   v.self = r.getSelf();
+  v.parent = get_text(r.getParent());
+  v.depth = r.getDepth();
   return v;
 }
 

@@ -1,6 +1,7 @@
 // What nodes say to each other on streams, beyond gossip, genesis and Raft: plain data.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -64,12 +65,46 @@ struct keepalive_ack {
   std::uint64_t id = 0;
   bool ended = false;
 };  ///< ended: the session is gone
+/// Those of a node and of everybody below it in the relay tree, together; the answers go back the same way.
+struct keepalives {
+  std::vector<keepalive> list;
+  bool for_leader = true;  ///< sent to whom the sender takes for the leader: nobody else passes it on
+};
+struct keepalive_acks {
+  std::vector<keepalive_ack> list;
+};
 
-/// State transfer, in chunks of key ranges; one transfer at a time to a follower. The receiver acknowledges each chunk
-/// when it is written.
+/// A node that the leader does not feed asks another one for committed entries (docs/consensus.md 1.3). One at a time;
+/// the answer waits until there is something to tell.
+struct fetch {
+  std::uint64_t id = 0;     ///< fresh for each one
+  log_index next;           ///< the first entry wanted
+  hash128_value chain;      ///< running hash of the log before it
+  std::uint32_t depth = 0;  ///< of the asking node in the relay tree: the answering one must be nearer to the voters
+};
+enum class fetch_verdict : std::uint8_t {
+  entries,   ///< here they are; none: nothing new, but this is still alive
+  not_yet,   ///< this node is behind the asking one, or no nearer to the voters: ask another
+  full,      ///< it feeds as many as it may: ask another
+  snapshot,  ///< its log begins later: the state itself follows in chunks
+  fork,      ///< the committed entry before `next` is another one here: one of the two is wrong
+};
+struct fetched {
+  std::uint64_t id = 0;
+  fetch_verdict verdict = fetch_verdict::entries;
+  std::vector<raft::entry> entries;
+  log_index commit;                 ///< of the answering node; it may know of more than it has
+  node_id leader;                   ///< zero = it knows none
+  term when;                        ///< of that leader
+  std::uint32_t depth = 0;          ///< of the answering node
+  std::chrono::milliseconds age{};  ///< since, as far as it knows, that leader had its quorum
+};
+
+/// State transfer, in chunks of key ranges; one transfer at a time to a node. The receiver acknowledges each chunk when
+/// it is written.
 struct snapshot_chunk {
   std::uint64_t transfer = 0, number = 0;  ///< number from 0; 0 starts over
-  term when;                               ///< of the leader
+  term when;                               ///< of the leader that sends it; zero from any other node
   raft::snapshot_meta meta;
   hash128_value chain;  ///< running hash of the log at meta.index
   std::vector<disk::item> items;
@@ -113,10 +148,11 @@ struct user_message {
   std::uint64_t seq = 0;
 };
 
-using peer_message = std::variant<swim::hello, swim::genesis_message, swim::push_pull, swim::stream_ping,
-                                  swim::stream_ack, raft::message, join_request, join_answer, forward, forward_refused,
-                                  keepalive, keepalive_ack, snapshot_chunk, snapshot_ack, invalidations,
-                                  invalidation_ack, invalidation_pull, invalidation_gone, user_message, hand_over>;
+using peer_message =
+    std::variant<swim::hello, swim::genesis_message, swim::push_pull, swim::stream_ping, swim::stream_ack,
+                 raft::message, join_request, join_answer, forward, forward_refused, keepalives, keepalive_acks,
+                 snapshot_chunk, snapshot_ack, invalidations, invalidation_ack, invalidation_pull, invalidation_gone,
+                 user_message, hand_over, fetch, fetched>;
 
 /// Every frame between peers names the cluster it is meant for (zero before genesis) and the Raft group.
 struct envelope {

@@ -127,6 +127,12 @@ using request = std::variant<get_status, get_members, wait_members, follow_event
 
 // ---- answers -------------------------------------------------------------------------------------------------------
 struct done {};
+/// Where a node stands in the configuration and in the relay tree (docs/consensus.md 1.2, 1.3).
+struct place_info {
+  std::string role;                       ///< as of members
+  std::string parent;                     ///< who feeds it; empty = the leader, or nobody
+  std::uint32_t depth = 0, children = 0;  ///< relays from the voters; nodes that it feeds
+};
 struct status_info {
   std::string cluster, node, state, leader,
       version;  ///< state: forming, joining, active, stopping, leaving or failed
@@ -136,6 +142,7 @@ struct status_info {
   bool ready = false, quorum = false;
   std::uint64_t view = 0, term = 0, commit = 0, applied = 0;
   std::uint32_t quorum_alive = 0, quorum_size = 0;  ///< voters in contact, voters in all
+  place_info place;
   std::vector<std::string> warnings;
   std::map<std::string, std::uint64_t> counters;
 };
@@ -148,6 +155,8 @@ struct member_info {
   swim::tag_map tags;
   std::uint64_t log = 0;  ///< applied or matched index where known, else 0
   bool leader = false, self = false;
+  std::string parent;       ///< of an observer: who feeds it; of others than self who should, by what self sees
+  std::uint32_t depth = 0;  ///< of an observer: relays from the voters, in the same way
 };
 struct member_list {
   std::vector<member_info> members;

@@ -31,6 +31,8 @@ swim::acceptor_state get(Acceptor::Reader);
 
 void put(Configuration::Builder, const raft::configuration&);
 raft::configuration get(Configuration::Reader);
+void put(Entry::Builder, const raft::entry&);
+raft::entry get(Entry::Reader);
 void put(SnapshotMeta::Builder, const raft::snapshot_meta&);
 raft::snapshot_meta get(SnapshotMeta::Reader);
 void put(RaftMessage::Builder, const raft::message&);

@@ -124,10 +124,16 @@ void durability_checker::sent(std::size_t from, byte_view frame) {
   if (frame.size() > answers || !world_.up(from)) return;
   const auto e = wire::decode_peer(frame.subspan(wire::header_size));
   if (!e) return;
-  const auto* m = std::get_if<raft::message>(&e->body);
-  if (!m) return;
   const auto& disk = world_.disk(from);
   const auto fail = [&](const std::string& what) { world_.watch.violation(world_.name(from) + ": " + what); };
+  if (const auto* f = std::get_if<wire::fetched>(&e->body); f && !f->entries.empty()) {
+    const auto* r = world_.node(from).look().raft;
+    const auto last = f->entries.back().index;
+    if (r && last >= r->first_index() && (last > r->commit() || !disk.durable(disk::space::log, engine::log_key(last))))
+      fail(fmt::format("it passes entry {} on before that is committed and durable", last));
+  }
+  const auto* m = std::get_if<raft::message>(&e->body);
+  if (!m) return;
   if (const auto* v = std::get_if<raft::vote_response>(&m->body); v && v->granted && !v->pre) {
     const auto stored = disk.durable(disk::space::meta, to_bytes("hard_state"));
     const auto hard = stored ? wire::decode_hard_state(stored->view()) : result<raft::hard_state>(raft::hard_state{});

@@ -322,8 +322,12 @@ class scenario {
       if (v.members->alive_count() != world_.size())
         return fmt::format("{} sees {} alive", name, v.members->alive_count());
       if (v.raft->conf().joint()) return "the configuration is joint";
-      if (const auto wanted = engine::wanted_voters(world_.size(), {}); v.raft->conf().voters.size() != wanted)
+      engine::voter_rules rules;
+      rules.max_voters = plan_.set.max_voters;
+      if (const auto wanted = engine::wanted_voters(world_.size(), rules); v.raft->conf().voters.size() != wanted)
         return fmt::format("{} voters, not {}", v.raft->conf().voters.size(), wanted);
+      if (v.raft->conf().learners.size() > plan_.set.standbys)
+        return fmt::format("{} standbys, not {}", v.raft->conf().learners.size(), plan_.set.standbys);
       if (v.raft->commit() > last) {
         last = v.raft->commit();
         state = v.machine;

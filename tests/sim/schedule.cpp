@@ -39,6 +39,9 @@ constexpr std::array all_settings{
     setting{"stable_after_ms", &settings::stable_after_ms},
     setting{"dead_grace_ms", &settings::dead_grace_ms},
     setting{"turn_us", &settings::turn_us},
+    setting{"max_voters", &settings::max_voters},
+    setting{"standbys", &settings::standbys},
+    setting{"fan_out", &settings::fan_out},
     setting{"end_ms", &settings::end_ms},
 };
 static_assert(sizeof(settings) == all_settings.size() * sizeof(std::uint64_t));
@@ -98,6 +101,16 @@ settings draw_settings(rng& r) {
   if (r.chance(0.6)) s.stable_after_ms = 200 + r.below(3'000);
   if (r.chance(0.6)) s.dead_grace_ms = 700 + r.below(4'000);
   return s;
+}
+
+/// Who votes, and how the others are fed: in half of the seeds few vote, and each feeds few, so that those without a
+/// vote stand in several levels; in some of them there are many.
+void draw_tree(rng& r, settings& s) {
+  if (r.chance(0.5)) return;
+  s.max_voters = 3;
+  s.standbys = r.below(3);
+  s.fan_out = 1 + r.below(3);
+  if (r.chance(0.4)) s.joiners = std::max<std::uint64_t>(s.joiners, 6 - s.nodes + r.below(4));
 }
 
 /// What a seed may have of what takes voters away: one disk, or members that leave, for a majority has to be there to
@@ -294,6 +307,7 @@ schedule generate(std::uint64_t seed) {
   schedule s;
   s.seed = seed;
   s.set = draw_settings(r);
+  draw_tree(r, s.set);
   const auto end = std::chrono::milliseconds(s.set.end_ms);
   // Some kinds are off in some seeds, so that others show by themselves.
   const auto calm = r.chance(0.2) ? 4s : 0s;

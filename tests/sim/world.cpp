@@ -182,6 +182,9 @@ void world::start(std::size_t i) {
   o.keep_entries = set_.keep_entries;
   o.voters.stable_after = std::chrono::milliseconds(set_.stable_after_ms);
   o.voters.dead_grace = std::chrono::milliseconds(set_.dead_grace_ms);
+  o.voters.max_voters = set_.max_voters;
+  o.voters.standbys = set_.standbys;
+  o.relay_fan_out = set_.fan_out;
   o.snapshot_chunk_bytes = set_.chunk_bytes;
   o.max_inflight_requests = set_.max_requests;
   o.raft.max_append_entries = set_.max_append_entries;

@@ -1,6 +1,7 @@
 // Members, status, events, leaving: what a node knows of its cluster. Knows requests and how their answers are shown.
 #include <algorithm>
 #include <thread>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -25,7 +26,9 @@ json to_json(const wire::member_info& m) {
           {"version", m.version},
           {"leader", m.leader},
           {"self", m.self},
-          {"log", m.log}};
+          {"log", m.log},
+          {"parent", m.parent.empty() ? json(nullptr) : json(m.parent)},
+          {"depth", m.depth}};
 }
 
 json to_json(const wire::member_list& l) {
@@ -149,6 +152,10 @@ int show_status(const common& c) {
                {"warnings", s.warnings},
                {"voters", s.quorum_size},
                {"voters_in_contact", s.quorum_alive},
+               {"role", s.place.role},
+               {"parent", s.place.parent.empty() ? json(nullptr) : json(s.place.parent)},
+               {"depth", s.place.depth},
+               {"children", s.place.children},
                {"boot", s.boot.value},
                {"version", s.version},
                {"counters", s.counters}});
@@ -160,6 +167,11 @@ int show_status(const common& c) {
   print_text(fmt::format("leader {}  term {}  commit {}  applied {}  quorum {}{} of {}\n",
                          s.leader.empty() ? "none" : s.leader, s.term, s.commit, s.applied,
                          s.quorum ? "" : "lost: ", s.quorum_alive, s.quorum_size));
+  if (!s.place.role.empty())
+    print_text(
+        fmt::format("role {}{}{}\n", s.place.role,
+                    s.place.parent.empty() ? "" : fmt::format("  fed by {} at depth {}", s.place.parent, s.place.depth),
+                    s.place.children == 0 ? "" : fmt::format("  feeds {}", s.place.children)));
   for (const auto& w : s.warnings) print_text(fmt::format("{} {}\n", paint(colour::yellow, "warning:"), w));
   return ok;
 }
@@ -193,20 +205,22 @@ int leave(const common& c) {
   return ok;
 }
 
-/// Those with a vote first, then those that may get one.
+/// Those with a vote first, then those that may get one, then those that observe, with who feeds them.
 int cluster_voters(const common& c) {
   auto l = c.connect().ask<wire::member_list>(wire::get_members{}, c.patience());
-  std::erase_if(l.members, [](const auto& m) { return m.role != "voter" && m.role != "standby"; });
-  std::ranges::stable_sort(l.members, {}, [](const auto& m) { return m.role != "voter"; });
+  std::erase_if(l.members, [](const auto& m) { return m.role.empty() || (m.role == "observer" && m.state == "left"); });
+  std::ranges::stable_sort(l.members, {},
+                           [](const auto& m) { return std::tuple(m.role != "voter", m.role != "standby", m.depth); });
   if (c.as_json) {
     print(to_json(l));
     return ok;
   }
-  table t({"NODE", "ROLE", "ZONE", "STATE", "LOG", "ADDRESS"});
+  table t({"NODE", "ROLE", "ZONE", "STATE", "LOG", "FED BY", "ADDRESS"});
   for (const auto& m : l.members) {
     const auto zone = m.tags.find("zone");
     t.add({m.name, m.role, zone == m.tags.end() ? "-" : zone->second, paint(colour_of(m.state), m.state),
-           m.log == 0 ? "-" : fmt::format("{}{}", m.log, m.leader ? " *" : ""), m.at.str()});
+           m.log == 0 ? "-" : fmt::format("{}{}", m.log, m.leader ? " *" : ""),
+           m.parent.empty() ? "-" : fmt::format("{} ({})", m.parent, m.depth), m.at.str()});
   }
   print_text(t.text());
   return ok;

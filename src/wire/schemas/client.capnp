@@ -141,6 +141,8 @@ struct Member {
   log @12 :UInt64;
   leader @13 :Bool;
   self @14 :Bool;
+  parent @15 :Text;
+  depth @16 :UInt32;
 }
 
 struct Status {
@@ -168,6 +170,10 @@ struct Status {
   quorumSize @17 :UInt32;
   warnings @18 :List(Text);
   counters @19 :List(Count);
+  role @20 :Text;
+  parent @21 :Text;
+  depth @22 :UInt32;
+  children @23 :UInt32;
 }
 
 struct LockInfo {

@@ -5,6 +5,7 @@ $Cxx.namespace("coterie::wire::schema");
 using import "gossip.capnp".PushPull;
 using import "genesis.capnp".Hello;
 using import "genesis.capnp".Genesis;
+using import "raft.capnp".Entry;
 using import "raft.capnp".RaftMessage;
 using import "raft.capnp".SnapshotMeta;
 
@@ -24,6 +25,17 @@ struct Invalidation {
   seq @1 :UInt64;
   key @2 :Data;
   wantAck @3 :Bool;
+}
+
+struct Keepalive {
+  epoch @0 :UInt64;
+  id @1 :UInt64;
+}
+
+struct KeepaliveAck {
+  epoch @0 :UInt64;
+  id @1 :UInt64;
+  ended @2 :Bool;
 }
 
 struct Peer {
@@ -74,63 +86,81 @@ struct Peer {
       requests @22 :List(RefusedRequest);
       code @23 :UInt16;
     }
-    keepalive :group {
-      epoch @24 :UInt64;
-      id @25 :UInt64;
+    keepalives :group {
+      list @24 :List(Keepalive);
+      forLeader @69 :Bool;
     }
-    keepaliveAck :group {
-      epoch @26 :UInt64;
-      id @27 :UInt64;
-      ended @28 :Bool;
-    }
+    keepaliveAcks @25 :List(KeepaliveAck);
     snapshotChunk :group {
-      transfer @29 :UInt64;
-      number @30 :UInt64;
-      term @31 :UInt64;
-      meta @32 :SnapshotMeta;
+      transfer @26 :UInt64;
+      number @27 :UInt64;
+      term @28 :UInt64;
+      meta @29 :SnapshotMeta;
       chain :group {  # running hash of the log at meta.index
-        hi @33 :UInt64;
-        lo @34 :UInt64;
+        hi @30 :UInt64;
+        lo @31 :UInt64;
       }
-      items @35 :List(Item);
-      last @36 :Bool;
+      items @32 :List(Item);
+      last @33 :Bool;
     }
     snapshotAck :group {
-      transfer @37 :UInt64;
-      number @38 :UInt64;
-      ok @39 :Bool;
-      installed @40 :Bool;
+      transfer @34 :UInt64;
+      number @35 :UInt64;
+      ok @36 :Bool;
+      installed @37 :Bool;
     }
     invalidations :group {
-      boot @41 :UInt64;
-      list @42 :List(Invalidation);
+      boot @38 :UInt64;
+      list @39 :List(Invalidation);
     }
     invalidationAck :group {
-      boot @43 :UInt64;
-      cache @44 :Text;
-      seq @45 :UInt64;
+      boot @40 :UInt64;
+      cache @41 :Text;
+      seq @42 :UInt64;
     }
     invalidationPull :group {
-      cache @46 :Text;
-      boot @47 :UInt64;
-      after @48 :UInt64;
+      cache @43 :Text;
+      boot @44 :UInt64;
+      after @45 :UInt64;
     }
     invalidationGone :group {
-      cache @49 :Text;
-      boot @50 :UInt64;
-      last @51 :UInt64;
+      cache @46 :Text;
+      boot @47 :UInt64;
+      last @48 :UInt64;
     }
     userMessage :group {
-      channel @52 :Text;
-      body @53 :Data;
-      boot @54 :UInt64;
-      seq @55 :UInt64;
+      channel @49 :Text;
+      body @50 :Data;
+      boot @51 :UInt64;
+      seq @52 :UInt64;
     }
     handOver :group {
       to :group {
-        hi @56 :UInt64;
-        lo @57 :UInt64;
+        hi @53 :UInt64;
+        lo @54 :UInt64;
       }
+    }
+    fetch :group {
+      id @55 :UInt64;
+      next @56 :UInt64;
+      chain :group {  # running hash of the log before next
+        hi @57 :UInt64;
+        lo @58 :UInt64;
+      }
+      depth @59 :UInt32;
+    }
+    fetched :group {
+      id @60 :UInt64;
+      verdict @61 :UInt8;
+      entries @62 :List(Entry);
+      commit @63 :UInt64;
+      leader :group {
+        hi @64 :UInt64;
+        lo @65 :UInt64;
+      }
+      term @66 :UInt64;
+      depth @67 :UInt32;
+      age @68 :Int64;
     }
   }
 }

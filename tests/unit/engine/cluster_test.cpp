@@ -86,9 +86,13 @@ TEST_CASE(
   cluster_world w(1);
   const cluster_id other{1, 2};
   auto s = w.connect(0);
-  w.hear(s, {other, meta_group, wire::keepalive{}});
+  w.hear(s, {other, meta_group, wire::keepalives{}});
   REQUIRE(w.at(s).closed);
   REQUIRE(w.counted(0, "frame.other_cluster") == 1);
+  s = w.connect(0);
+  w.hear(s, {other, meta_group, wire::fetch{1, log_index(1), {}, 1}});
+  REQUIRE(w.at(s).closed);
+  REQUIRE(!w.heard<wire::fetched>(s));
   auto h = w.hello_of(0);
   h.id = node_id{9, 9};
   h.cluster = "another";
@@ -101,7 +105,7 @@ TEST_CASE(
 TEST_CASE("who says no hello is not listened to, and not waited for") {
   cluster_world w(1);
   const auto s = w.connect(0), silent = w.connect(0);
-  w.hear(s, {w.cluster(), meta_group, wire::keepalive{}});
+  w.hear(s, {w.cluster(), meta_group, wire::keepalives{}});
   REQUIRE(w.at(s).closed);
   REQUIRE(w.counted(0, "frame.before_hello") == 1);
   REQUIRE(w.heard<swim::hello>(silent));
@@ -191,7 +195,7 @@ TEST_CASE("a second node with a living one's identity waits, and is not heard me
   REQUIRE(a->verdict == wire::join_verdict::elsewhere);
   REQUIRE_THAT(a->reason, Contains("is its data directory a copy?"));
   // Not even a frame that would end the stream of a stranger.
-  w.hear(s, {w.cluster(), meta_group, wire::keepalive{}});
+  w.hear(s, {w.cluster(), meta_group, wire::keepalives{}});
   REQUIRE(!w.at(s).closed);
   w.run(1s);
   REQUIRE(w.at(s).closed);

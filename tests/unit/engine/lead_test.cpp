@@ -24,7 +24,7 @@ struct led_world : active_nodes {
   }
   bool spy(std::size_t, const wire::peer_message& m) {
     if (const auto* r = std::get_if<wire::forward_refused>(&m)) refused.push_back(*r);
-    if (const auto* a = std::get_if<wire::keepalive_ack>(&m)) acks.push_back(*a);
+    if (const auto* a = std::get_if<wire::keepalive_acks>(&m)) acks.insert(acks.end(), a->list.begin(), a->list.end());
     return false;
   }
   session_epoch session(std::size_t i) const { return (*this)[i].look().session; }
@@ -127,12 +127,12 @@ TEST_CASE("a refusal of what one never asked, or asked in another session, chang
 TEST_CASE("a session is confirmed by the leader alone, and one that is over is said to be") {
   led_world w;
   const auto s = w.session(w.other);
-  w.say(w.other, w.third, wire::keepalive{s, 1'000});
+  w.say(w.other, w.third, wire::keepalives{{{s, 1'000}}});
   w.run(100ms);
   REQUIRE(w.counted(w.third, "keepalive.not_leader") == 1);
   const auto answer = [&](session_epoch e) -> std::optional<wire::keepalive_ack> {
     w.acks.clear();
-    w.say(w.other, w.leader, wire::keepalive{e, 1'001});
+    w.say(w.other, w.leader, wire::keepalives{{{e, 1'001}}});
     w.run(200ms);
     const auto it = std::ranges::find(w.acks, 1'001u, &wire::keepalive_ack::id);
     return it == w.acks.end() ? std::nullopt : std::optional(*it);
@@ -152,7 +152,7 @@ TEST_CASE("a leader that hears no quorum after a renewal came does not confirm i
     return deaf && to == w.leader && std::holds_alternative<raft::message>(m);
   };
   const auto confirmed = [&] { return std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) > 0; };
-  w.say(w.other, w.leader, wire::keepalive{w.session(w.other), 1'000});
+  w.say(w.other, w.leader, wire::keepalives{{{w.session(w.other), 1'000}}});
   w.run(300ms);
   REQUIRE(w.leader == *w.nodes::leader());
   REQUIRE(!confirmed());
@@ -176,7 +176,7 @@ TEST_CASE("a new leader confirms no renewal before it has applied an entry of it
   const auto& raft = *w[next].look().raft;
   REQUIRE(w.run_until([&] { return raft.current_role() == raft::role::leader; }, 1s));
   const auto confirmed = [&] { return std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) > 0; };
-  w.say(w.other, next, wire::keepalive{w.session(w.other), 1'000});
+  w.say(w.other, next, wire::keepalives{{{w.session(w.other), 1'000}}});
   w.run(300ms);
   REQUIRE(raft.current_role() == raft::role::leader);
   REQUIRE(raft.term_at(raft.commit()) == raft.current_term());
@@ -203,8 +203,8 @@ TEST_CASE("a leader that has begun to expire a session does not confirm it any m
   alone = true;
   REQUIRE(w.run_until([&] { return raft.last_index() > raft.commit(); }, 2s));
   REQUIRE(w[w.leader].look().machine->session(s) != nullptr);
-  w.say(w.other, w.leader, wire::keepalive{s, 1'000});
-  w.say(w.third, w.leader, wire::keepalive{w.session(w.third), 1'001});
+  w.say(w.other, w.leader, wire::keepalives{{{s, 1'000}}});
+  w.say(w.third, w.leader, wire::keepalives{{{w.session(w.third), 1'001}}});
   w.run(200ms);
   REQUIRE(std::ranges::count(w.acks, 1'001u, &wire::keepalive_ack::id) == 1);  // a quorum is heard
   REQUIRE(std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) == 0);
@@ -215,9 +215,9 @@ TEST_CASE("a node whose session is said to be over opens another one") {
   const auto s = w.session(w.other);
   const auto hold = w.call(w.other, wire::acquire_lock{"l", "", {}});
   REQUIRE(w.run_until([&] { return !w.answers(hold).list.empty(); }));
-  w.say(w.leader, w.other, wire::keepalive_ack{session_epoch(1), 1, true});
+  w.say(w.leader, w.other, wire::keepalive_acks{{{session_epoch(1), 1, true}}});
   REQUIRE(w.session(w.other) == s);
-  w.say(w.leader, w.other, wire::keepalive_ack{s, 1, true});
+  w.say(w.leader, w.other, wire::keepalive_acks{{{s, 1, true}}});
   REQUIRE(refusal(w.answers(hold).list.back()) == errc::lock_lost);
   REQUIRE(w.run_until([&] { return w.active(w.other) && w.session(w.other) != s; }));
 }

@@ -152,7 +152,7 @@ TEST_CASE("a grant is handed out only with half of the validity left, else after
   const auto waiter = w.call(i, wire::acquire_lock{"l", "", {}}, 60'000ms);
   bool lost = true;
   w.lose = [&](std::size_t, std::size_t to, const wire::peer_message& m) {
-    return lost && to == i && std::holds_alternative<wire::keepalive_ack>(m);
+    return lost && to == i && std::holds_alternative<wire::keepalive_acks>(m);
   };
   REQUIRE(w.run_until([&] { return w[i].look().validity.steady - w.now().steady < 2'400ms; }));
   const auto session = w[i].look().session;

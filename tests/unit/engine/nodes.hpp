@@ -53,6 +53,8 @@ class nodes {
     return list_.size() - 1;
   }
 
+  std::size_t size() const { return list_.size(); }
+
   // ---- looking -----------------------------------------------------------------------------------------------------
   const engine::engine& operator[](std::size_t i) const { return *list_[i].engine; }
   node_id id(std::size_t i) const { return list_[i].engine->look().members->self().id; }

@@ -23,9 +23,9 @@ struct session_world : active_nodes {
     other = (leader + 1) % 3;
     lose = [this](std::size_t from, std::size_t to, const wire::peer_message& m) {
       if (const auto* f = std::get_if<wire::forward>(&m); f && from == other) forwards.push_back(*f);
-      const auto* a = std::get_if<wire::keepalive_ack>(&m);
+      const auto* a = std::get_if<wire::keepalive_acks>(&m);
       if (!a || to != other) return false;
-      acks.push_back(*a);
+      acks.insert(acks.end(), a->list.begin(), a->list.end());
       return acks_lost;
     };
   }
@@ -44,7 +44,7 @@ TEST_CASE("an ack that waited with a stopped process revives no hold") {
   REQUIRE(w.run_until([&] { return !w.acks.empty(); }));
   w.acks_lost = false;
   w.pass(6s);
-  w.say(w.leader, w.other, w.acks.front());
+  w.say(w.leader, w.other, wire::keepalive_acks{{w.acks.front()}});
   REQUIRE(refusal(w.answers(hold).list.back()) == errc::lock_lost);
   REQUIRE(w.run_until([&] { return w.active(w.other); }));
   REQUIRE(w.session() != old);
@@ -58,7 +58,7 @@ TEST_CASE("a renewal is valid from when it was asked for, not from when it was c
   const auto asked = w.now().steady;  // this network takes no time
   const auto ack = w.acks.front();
   w.run(1s);
-  w.say(w.leader, w.other, ack);
+  w.say(w.leader, w.other, wire::keepalive_acks{{ack}});
   REQUIRE(w[w.other].look().validity.steady == asked + 4'850ms);
 }
 
@@ -72,7 +72,7 @@ TEST_CASE("a first ack that comes when its validity is over opens nothing") {
   const auto ack = *std::ranges::find(w.acks, first, &wire::keepalive_ack::epoch);
   w.run(4'880ms);
   REQUIRE(w.session() == first);
-  w.say(w.leader, w.other, ack);
+  w.say(w.leader, w.other, wire::keepalive_acks{{ack}});
   REQUIRE(w.session() != first);
   REQUIRE(!w.active(w.other));
 }
@@ -96,8 +96,8 @@ TEST_CASE("an ack that is no answer to what was asked extends nothing") {
   session_world w;
   w.acks_lost = true;
   const auto before = w[w.other].look().validity.steady;
-  w.say(w.leader, w.other, wire::keepalive_ack{w.session(), 99'999, false});
-  w.say(w.leader, w.other, wire::keepalive_ack{session_epoch(99'999), 1, false});
+  w.say(w.leader, w.other, wire::keepalive_acks{{{w.session(), 99'999, false}}});
+  w.say(w.leader, w.other, wire::keepalive_acks{{{session_epoch(99'999), 1, false}}});
   REQUIRE(w[w.other].look().validity.steady == before);
   REQUIRE(w.session());
 }

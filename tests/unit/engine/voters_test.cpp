@@ -122,6 +122,48 @@ TEST_CASE("one at a time of several dead ones") {
   CHECK(choose(conf({1, 2, 3, 4, 5}, {6, 7}), members) == conf({1, 2, 3, 5, 6}, {4, 7}));
 }
 
+TEST_CASE("two are kept ready, the others observe") {
+  CHECK(choose(conf({1, 2, 3, 4, 5}), fit_up_to(9)) == conf({1, 2, 3, 4, 5}, {6, 7}));
+  CHECK(choose(conf({1, 2, 3, 4, 5}, {6, 7, 8, 9}), fit_up_to(9)) == conf({1, 2, 3, 4, 5}, {6, 7}));
+  auto members = fit_up_to(9);
+  SECTION("those that are stay, however long others are alive") {
+    members[7].alive_for = members[8].alive_for = 1s;
+    CHECK(!choose(conf({1, 2, 3, 4, 5}, {8, 9}), members));
+  }
+  SECTION("who is not stable does not begin to be one") {
+    for (std::size_t i = 5; i < 8; ++i) members[i].alive_for = 9s;
+    CHECK(choose(conf({1, 2, 3, 4, 5}), members) == conf({1, 2, 3, 4, 5}, {9}));
+  }
+  SECTION("a dead one makes room, when its grace is over and there is another one") {
+    members[5] = dead(6, 29s);
+    CHECK(!choose(conf({1, 2, 3, 4, 5}, {6, 7}), members));
+    members[5] = dead(6, 30s);
+    CHECK(choose(conf({1, 2, 3, 4, 5}, {6, 7}), members) == conf({1, 2, 3, 4, 5}, {7, 8}));
+    members.resize(7);
+    CHECK(!choose(conf({1, 2, 3, 4, 5}, {6, 7}), members));
+  }
+  SECTION("none, if so wanted, but while a vote is missing") {
+    voter_rules rules;
+    rules.standbys = 0;
+    CHECK(choose(conf({1, 2, 3, 4, 5}, {6, 7}), members, true, rules) == conf({1, 2, 3, 4, 5}));
+    CHECK(choose(conf({1}), fit_up_to(4), true, rules) == conf({1}, {2, 3}));
+    CHECK(choose(conf({1}, {2, 3}), fit_up_to(4), true, rules) == conf({1, 2, 3}));
+    members[2] = dead(3, 30s);
+    CHECK(choose(conf({1, 2, 3, 4, 5}), members, true, rules) == conf({1, 2, 3, 4, 5}, {6}));
+    CHECK(choose(conf({1, 2, 3, 4, 5}, {6}), members, true, rules) == conf({1, 2, 4, 5, 6}));
+  }
+}
+
+TEST_CASE("standbys are where voters are few") {
+  std::vector<voter_candidate> members = {fit(1, "a"), fit(2, "a"), fit(3, "b"), fit(4, "a"), fit(5, "b"), fit(6, "c")};
+  voter_rules rules;
+  rules.max_voters = 3;
+  CHECK(choose(conf({1, 2, 3}), members, false, rules) == conf({1, 2, 3}, {5, 6}));
+  // One in a zone with half of the voters is of no use to spread them.
+  CHECK(choose(conf({1, 2, 3}, {4, 5}), members, false, rules) == conf({1, 2, 3}, {5, 6}));
+  CHECK(choose(conf({1, 2, 3}, {5, 6}), members, true, rules) == conf({1, 3, 6}, {2, 5}));
+}
+
 TEST_CASE("voters spread over zones") {
   std::vector<voter_candidate> members = {fit(1, "a"), fit(2, "a"), fit(3, "b"), fit(4, "b"), fit(5, "c"), fit(6, "c")};
   SECTION("the emptiest zone is filled first") {
@@ -185,6 +227,10 @@ TEST_CASE("no sequence of failures and choices loses a quorum or stops short") {
         if (!next) break;
         REQUIRE(next->well_formed());
         REQUIRE(next->is_voter(n(1)));
+        const auto missing = wanted_voters(members.size(), {}) - static_cast<std::size_t>(living(next->voters));
+        REQUIRE(next->learners.size() <= std::max<std::size_t>(2, missing));
+        // Only a standby gets a vote.
+        for (const auto id : next->voters) REQUIRE(now.contains(id));
         REQUIRE(static_cast<std::size_t>(living(next->voters)) > next->voters.size() / 2);
         now = *next;
       }

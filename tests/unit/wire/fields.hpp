@@ -102,6 +102,7 @@ constexpr E last_of() {
   if constexpr (std::is_same_v<E, errc>) return E::unavailable;
   if constexpr (std::is_same_v<E, raft::entry_kind>) return E::configuration;
   if constexpr (std::is_same_v<E, wire::join_verdict>) return E::elsewhere;
+  if constexpr (std::is_same_v<E, wire::fetch_verdict>) return E::fork;
 }
 
 // ---- random values -------------------------------------------------------------------------------------------------
