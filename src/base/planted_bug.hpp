@@ -21,11 +21,12 @@ enum class planted_bug : std::uint8_t {
   reused_token,               ///< machine: hands a lock on under the fence of the one before
   missing_incarnation_check,  ///< swim: believes statements of an older incarnation
   trusted_copy,               ///< engine: lets an older copy of a member's disk in
+  uncommitted_relay,          ///< engine: passes entries on to observers that may still be replaced
 };
 
-inline constexpr std::array<std::string_view, 11> planted_bug_names{
-    "none",        "double_vote",     "commit_old_term", "early_ack",    "skip_read_confirmation",
-    "lost_fsync",  "unordered_apply", "stale_lease",     "reused_token", "missing_incarnation_check",
-    "trusted_copy"};
+inline constexpr std::array<std::string_view, 12> planted_bug_names{
+    "none",         "double_vote",      "commit_old_term", "early_ack",    "skip_read_confirmation",
+    "lost_fsync",   "unordered_apply",  "stale_lease",     "reused_token", "missing_incarnation_check",
+    "trusted_copy", "uncommitted_relay"};
 
 }  // namespace coterie

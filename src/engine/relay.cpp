@@ -14,7 +14,7 @@ constexpr std::size_t quick_questions = 8;  // in a row; with many nodes and no 
 constexpr duration question_period = 20ms;  // ... one by one
 constexpr duration look_up_period = 10s;    // a worse place than could be is given up for a better one
 constexpr duration child_patience = 3s;     // its place is free after so long without a question
-constexpr duration gather = 20ms;           // keep-alives of children, into one message
+constexpr duration gather = 50ms;           // keep-alives of children, into one message
 constexpr duration route_patience = 10s;    // an answer that comes later is of no use
 constexpr std::size_t max_routes = 65'536, max_gathered = 16'384;
 }  // namespace

@@ -62,7 +62,10 @@ class replica {
   node_id leader() const { return core_.leader(); }
   bool leading() const { return core_.leader() == ctx_.self && core_.leader_ready(); }
   /// Committed and durable here: what other nodes may have.
-  log_index available() const { return std::min(core_.commit(), core_.durable_index()); }
+  log_index available() const {
+    if (ctx_.opt->bug == planted_bug::uncommitted_relay) return core_.durable_index();
+    return std::min(core_.commit(), core_.durable_index());
+  }
   /// Running hash of the log up to there; nullopt before the log's start and beyond what the disk was told.
   std::optional<hash128_value> chain_at(log_index) const;
   log_index chain_begin() const { return chain_base_; }
