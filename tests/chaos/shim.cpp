@@ -1,5 +1,10 @@
-// Preloaded into a node: a wall clock that jumps and a disk that fails, both told live by a small file that is mapped
-// into this process and into the rack's. Only files under one directory are touched. Knows nothing of what is in them.
+// Preloaded into a node: a wall clock that jumps, a disk that fails, and an end at a certain call, all told live by a
+// small file that is mapped into this process and into the test's. Only files under one directory are touched. Knows
+// nothing of what is in them.
+//
+// An end begins with the first write to a log (a file called *.log) whose bytes hold a given text: before it, after it,
+// after the sync that follows, after the next send on a stream, at the next write to a log after that. Or that write or
+// sync fails.
 //
 // For each file that is written there it keeps, in the same mapped file, how much of it was synced and whether its name
 // was, so that the rack can take away the rest after a kill, as a power loss does. Renames and removals count as
@@ -13,6 +18,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
@@ -25,6 +31,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/time.h>
@@ -41,6 +48,18 @@ struct tracked_file {
 };
 constexpr std::size_t max_files = 2'048;
 
+/// Where a process ends itself with SIGKILL; at the last two it goes on, with an error.
+enum class point : std::uint32_t {
+  none,
+  before_write,
+  after_write,
+  after_sync,
+  after_send,
+  after_apply,
+  write_fails,
+  sync_fails
+};
+
 struct control {
   std::atomic<std::int64_t> wall_offset_ns;
   std::atomic<std::uint32_t> sync_stall_ms;  ///< each sync takes so much longer
@@ -50,10 +69,13 @@ struct control {
   std::atomic<std::uint32_t> low_space;      ///< statvfs tells of 1 MiB free
   std::atomic<std::uint32_t> lying;          ///< syncs succeed without doing anything
   std::atomic<std::uint32_t> syncs_failed, writes_failed, reads_failed, syncs_stalled;  ///< what came of it
+  std::atomic<point> end_at;
+  std::atomic<point> ended_at;  ///< the one that was come to
+  char end_on[40];              ///< the text; set before end_at
   alignas(4096) tracked_file files[max_files];
 };
-static_assert(sizeof(tracked_file) == 104 && offsetof(control, files) == 4096);
-static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
+static_assert(sizeof(tracked_file) == 104 && offsetof(control, end_at) == 48 && offsetof(control, files) == 4096);
+static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<point>::is_always_lock_free);
 
 template <class F>
 F* next(const char* name) {
@@ -70,6 +92,8 @@ struct shim {
   std::string directory;
   std::mutex mutex;  // of the table
   std::atomic<std::int16_t> descriptors[max_descriptors] = {};
+  enum class stage : std::uint8_t { waiting, written, synced, sent };
+  std::atomic<stage> on_its_way = stage::waiting;  // to its end
 
   shim() {
     const char* file = std::getenv("CHAOS_CONTROL");
@@ -133,6 +157,48 @@ struct shim {
     return true;
   }
 
+  bool comes_to(point p) {
+    if (shared->end_at.load() != p) return false;
+    shared->ended_at = p;
+    return true;
+  }
+  void ends_at(point p) {
+    if (!comes_to(p)) return;
+    ::kill(::getpid(), SIGKILL);
+    for (;;) ::pause();
+  }
+  bool is_log(const tracked_file* f) {
+    const auto n = f == nullptr ? 0 : std::strlen(f->name);
+    return n > 4 && std::strcmp(f->name + n - 4, ".log") == 0;
+  }
+
+  template <class Write>
+  ssize_t write(int fd, const void* b, std::size_t n, Write real) {
+    if (write_fails(fd)) return -1;
+    if (shared == nullptr || shared->end_at.load() == point::none || !is_log(file_of(fd))) return real(fd, b, n);
+    if (on_its_way == stage::sent) ends_at(point::after_apply);
+    const bool begins =
+        on_its_way == stage::waiting && ::memmem(b, n, shared->end_on, std::strlen(shared->end_on)) != nullptr;
+    if (begins) ends_at(point::before_write);
+    if (begins && comes_to(point::write_fails)) {
+      errno = ENOSPC;
+      return -1;
+    }
+    const auto r = real(fd, b, n);
+    if (!begins) return r;
+    ends_at(point::after_write);
+    on_its_way = stage::written;
+    return r;
+  }
+  void sent(int fd) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (on_its_way != stage::synced || ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM)
+      return;
+    ends_at(point::after_send);
+    on_its_way = stage::sent;
+  }
+
   void opened(int fd, const char* path, int flags, bool existed) {
     const char* name = fd < 0 || fd >= max_descriptors ? nullptr : inside(path);
     if (name == nullptr) return;
@@ -185,7 +251,8 @@ struct shim {
       ++shared->syncs_stalled;
       ::usleep(ms * 1'000);
     }
-    if (shared->fail_sync.exchange(0) != 0) {
+    const bool on_way = on_its_way == stage::written && is_log(f);
+    if (shared->fail_sync.exchange(0) != 0 || (on_way && comes_to(point::sync_fails))) {
       f->deceived = 1;
       ++shared->syncs_failed;
       errno = EIO;
@@ -194,6 +261,10 @@ struct shim {
     const int r = real(fd);
     if (r == 0 && f->deceived == 0 && shared->lying.load() == 0)
       f->synced = std::max(f->synced, static_cast<std::uint64_t>(s.st_size));
+    if (on_way) {
+      ends_at(point::after_sync);
+      on_its_way = stage::synced;
+    }
     return r;
   }
 
@@ -340,7 +411,7 @@ int unlink(const char* path) noexcept {
 
 ssize_t write(int fd, const void* b, size_t n) {
   REAL(write);
-  return self().write_fails(fd) ? -1 : real(fd, b, n);
+  return self().write(fd, b, n, real);
 }
 ssize_t writev(int fd, const iovec* v, int n) {
   REAL(writev);
@@ -362,6 +433,22 @@ int fsync(int fd) {
 int fdatasync(int fd) {
   REAL(fdatasync);
   return self().sync(fd, real);
+}
+
+// ---- sending
+// ----------------------------------------------------------------------------------------------------------
+
+ssize_t send(int fd, const void* b, size_t n, int flags) {
+  REAL(send);
+  const auto r = real(fd, b, n, flags);
+  if (r > 0) self().sent(fd);
+  return r;
+}
+ssize_t sendmsg(int fd, const msghdr* m, int flags) {
+  REAL(sendmsg);
+  const auto r = real(fd, m, flags);
+  if (r > 0) self().sent(fd);
+  return r;
 }
 
 // ---- reading

@@ -1,4 +1,5 @@
-"""The rack's side of the preloaded shim: turns a node's faults on and off, and takes away what a power loss takes. shim.cpp has the layout."""
+"""The test's side of the preloaded shim: turns a node's faults on and off, orders its end at a certain call, and takes away what a
+power loss takes. shim.cpp has the layout."""
 
 import mmap
 import os
@@ -9,6 +10,8 @@ FILES_AT, FILE, MAX_FILES = 4096, struct.Struct("<88sQII"), 2048
 SIZE = FILES_AT + FILE.size * MAX_FILES
 SWITCHES = {"sync_stall_ms": 8, "fail_sync": 12, "no_space": 16, "fail_reads": 20, "low_space": 24, "lying": 28}
 COUNTS = {"syncs_failed": 32, "writes_failed": 36, "reads_failed": 40, "syncs_stalled": 44}
+END_AT, ENDED_AT = 48, 52
+POINTS = ("none", "before write", "after write", "after sync", "after send", "after apply", "write fails", "sync fails")
 
 
 class control:
@@ -34,8 +37,17 @@ class control:
     def set_clock(self, seconds):
         struct.pack_into("<q", self.map, 0, int(seconds * 1e9))
 
+    def order_end(self, point, text):
+        """It ends at this point of the first write to a log that holds the text."""
+        struct.pack_into("<II40s", self.map, END_AT, 0, 0, text.encode())
+        struct.pack_into("<I", self.map, END_AT, POINTS.index(point))
+
+    def ended_at(self):
+        return POINTS[struct.unpack_from("<I", self.map, ENDED_AT)[0]]
+
     def clear(self):
         self.set(**{name: 0 for name in SWITCHES})
+        struct.pack_into("<II", self.map, END_AT, 0, 0)
         self.set_clock(0)
 
     def forget_files(self):

@@ -60,6 +60,10 @@ class cluster:
         os.environ["XDG_RUNTIME_DIR"] = str(self.folder / "run")
         os.environ.pop("COTERIE_NODE", None)
 
+    def environment(self, name):
+        """Of the node's process; None = as this one's."""
+        return None
+
     def start(self, name, *more):
         if name not in self.ports:
             self.ports[name] = free_ports(1)[0]
@@ -68,7 +72,7 @@ class cluster:
         if self.config:
             words += ["--config", str(self.config)]
         log = open(self.folder / f"{name}.log", "ab")
-        self.nodes[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.nodes[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(name))
 
     def command(self, name, *words):
         return [COTERIE, "--node", str(self.folder / name / "control.sock"), *words]

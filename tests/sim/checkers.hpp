@@ -24,6 +24,7 @@ class consensus_checker {
   /// The highest index that any node knew to be committed.
   std::uint64_t committed() const { return committed_.empty() ? 0 : committed_.rbegin()->first; }
   std::uint64_t leaders() const { return leaders_.size(); }
+  std::uint64_t configurations() const { return configurations_.size(); }  ///< committed
   /// A linearizable read is answered on this node: it has applied all that was committed when the read began
   /// (thesis 6.4).
   void read_served(std::size_t node, std::uint64_t committed_before);

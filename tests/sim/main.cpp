@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "sim/matrix.hpp"
 #include "sim/scenario.hpp"
 
 namespace {
@@ -21,17 +22,23 @@ using namespace coterie;
 using namespace coterie::sim;
 
 struct arguments {
-  std::uint64_t seeds = 200, first = 1;
+  std::optional<std::uint64_t> seeds;
+  std::uint64_t first = 1;
   std::uint64_t repeat_every = 1;  // 0 = never
   run_options run;
   std::string schedule, seed_file, marks_file;
-  bool shrink = false, print = false, progress = false, list_marks = false;
+  bool shrink = false, print = false, progress = false, list_marks = false, matrix = false;
+
+  /// In the matrix four of each cell.
+  std::uint64_t count() const { return seeds.value_or(matrix ? 4 * matrix_cells : 200); }
+  sim::schedule draw(std::uint64_t seed) const { return matrix ? generate_matrix(seed) : generate(seed); }
 };
 
 int usage() {
   fmt::print(stderr,
              "usage: sim [OPTIONS]\n"
-             "  --seeds N          that many seeds (200)\n"
+             "  --matrix           the crash matrix: seeds are of its cells, in turn; ends with its table\n"
+             "  --seeds N          that many seeds (200; in the matrix 360, four of each cell)\n"
              "  --first S          beginning with this one (1)\n"
              "  --seed S           this one alone\n"
              "  --seed-file FILE   the seeds at the beginning of its lines, first of all\n"
@@ -71,7 +78,10 @@ std::optional<arguments> parse(int argc, char** argv) {
       return value != nullptr;
     };
     bool good = true;
-    if (o == "--trace") {
+    std::uint64_t one = 0;
+    if (o == "--matrix") {
+      a.matrix = true;
+    } else if (o == "--trace") {
       a.run.trace = true;
     } else if (o == "--once") {
       a.repeat_every = 0;
@@ -84,7 +94,8 @@ std::optional<arguments> parse(int argc, char** argv) {
     } else if (o == "--progress") {
       a.progress = true;
     } else if (o == "--seeds") {
-      good = number(a.seeds);
+      good = number(one);
+      a.seeds = one;
     } else if (o == "--first") {
       good = number(a.first);
     } else if (o == "--repeat-every") {
@@ -137,6 +148,7 @@ constexpr std::size_t max_needed = 20;
 struct session {
   arguments args;
   report sum;
+  matrix cells{};
   std::uint64_t seeds = 0, uncounted = 0, failed = 0;
   std::size_t needed = 0;  // faults, of the last schedule that was cut down
 
@@ -147,6 +159,7 @@ struct session {
     if (args.repeat_every && !args.run.trace && seeds % args.repeat_every == 0 && run(s, args.run).hash != r.hash)
       r.violations.push_back("two runs of this seed differ: something is not deterministic");
     sum.add(r);
+    cells.add(s.seed, r);
     // A seed without a crash and a new leader shows nothing.
     if (r.crashes == 0 || r.leaders < 2) ++uncounted;
     if (args.progress)
@@ -156,8 +169,8 @@ struct session {
     if (args.progress) std::fflush(stdout);
     if (r.violations.empty()) return true;
     ++failed;
-    fmt::print("seed {} failed (again: sim --seed {} --trace; its needed faults: sim --seed {} --shrink)\n", s.seed,
-               s.seed, s.seed);
+    const auto again = fmt::format("sim {}--seed {}", args.matrix ? "--matrix " : "", s.seed);
+    fmt::print("seed {} failed (again: {} --trace; its needed faults: {} --shrink)\n", s.seed, again, again);
     for (const auto& v : r.violations) fmt::print("  {}\n", v);
     if (args.shrink || args.run.bug != planted_bug::none) {
       const auto small = shrink(s, args.run);
@@ -173,13 +186,12 @@ struct session {
     fmt::print(
         "{:.1f} virtual hours in {:.1f} s ({:.0f} times as fast), {} operations ({} acknowledged, {} refused, {} "
         "unsure), "
-        "{} terms with a leader, {} crashes, {} partitions, {} grants, {} job starts, {} journal entries, {} messages, "
-        "{} "
-        "steps; longest healing {:.1f} s\n",
+        "{} terms with a leader, {} configurations, {} crashes, {} partitions, {} grants, {} job starts, {} journal "
+        "entries, {} messages, {} steps; longest healing {:.1f} s\n",
         std::chrono::duration<double>(sum.virtual_time).count() / 3600, seconds,
         std::chrono::duration<double>(sum.virtual_time).count() / seconds, sum.operations, sum.acknowledged,
-        sum.refused, sum.unsure, sum.leaders, sum.crashes, sum.partitions, sum.grants, sum.starts, sum.entries,
-        sum.messages, sum.steps, std::chrono::duration<double>(sum.healing).count());
+        sum.refused, sum.unsure, sum.leaders, sum.configurations, sum.crashes, sum.partitions, sum.grants, sum.starts,
+        sum.entries, sum.messages, sum.steps, std::chrono::duration<double>(sum.healing).count());
     if (args.run.bug != planted_bug::none) {
       fmt::print("the planted bug was {}\n",
                  failed == 0
@@ -195,6 +207,11 @@ struct session {
           fmt::print("no seed came to the branch counted as {}\n", name);
           ++failed;
         }
+    if (args.matrix) {
+      const auto gaps = cells.gaps();
+      fmt::print("{}{}", cells.table(), gaps);
+      failed += static_cast<std::uint64_t>(std::ranges::count(gaps, '\n'));
+    }
     fmt::print("{} seeds, {} violations\n", seeds, failed);
     return failed == 0 ? 0 : 1;
   }
@@ -211,9 +228,9 @@ int main(int argc, char** argv) {
   if (!a->seed_file.empty())
     for (const auto& word : lines_of(a->seed_file)) numbers.push_back(std::stoull(word));
   if (a->schedule.empty())
-    for (auto n = a->first; n < a->first + a->seeds; ++n) numbers.push_back(n);
+    for (auto n = a->first; n < a->first + a->count(); ++n) numbers.push_back(n);
   if (a->print) {
-    for (const auto n : numbers) fmt::print("{}", print(generate(n)));
+    for (const auto n : numbers) fmt::print("{}", print(a->draw(n)));
     return 0;
   }
   bool more = true;
@@ -225,7 +242,7 @@ int main(int argc, char** argv) {
     }
     more = s.one(*read);
   }
-  for (std::size_t i = 0; more && i < numbers.size(); ++i) more = s.one(generate(numbers[i]));
+  for (std::size_t i = 0; more && i < numbers.size(); ++i) more = s.one(a->draw(numbers[i]));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
   return s.verdict(took.count());
 }

@@ -76,6 +76,9 @@ class scenario {
     collect(i);
     come_back(i, std::exchange(back_[i], std::nullopt).value_or(restart_after));
   }
+  void crash_first(standing as, crash_point where, bool power, duration lasts) {
+    world_.kill_first(as, where, power, crash_patience, [this, lasts](std::size_t i) { back_[i] = lasts; });
+  }
   void crash(std::size_t i, crash_point where, bool power, duration lasts) {
     if (!world_.up(i)) return;
     back_[i] = lasts;
@@ -110,6 +113,11 @@ class scenario {
   }
 
   void begin(const fault& f) {
+    const auto where = static_cast<crash_point>(f.x % power_goes % crash_point_names.size());
+    if (f.node >= whoever_is({})) {
+      if (world_.tracing()) world_.trace(0, print(f));
+      return crash_first(static_cast<standing>(f.node - whoever_is({})), where, f.x >= power_goes, f.lasts);
+    }
     const auto n = f.node == whoever_leads ? world_.leader().value_or(0) : f.node;
     if (n >= world_.size() || f.other >= world_.size()) return;
     if (world_.tracing()) world_.trace(n, print(f));
@@ -146,9 +154,10 @@ class scenario {
       case fault_kind::cut_streams:
         return world_.drop_streams(n, f.other);
       case fault_kind::crash:
-        return crash(n, static_cast<crash_point>(f.x % 16 % 7), f.x >= 16, f.lasts);
+        return crash(n, where, f.x >= power_goes, f.lasts);
       case fault_kind::crash_all:
-        for (std::size_t i = 0; i < world_.size(); ++i) crash(i, crash_point::now, f.x >= 16, f.lasts + i * 50ms);
+        for (std::size_t i = 0; i < world_.size(); ++i)
+          crash(i, crash_point::now, f.x >= power_goes, f.lasts + i * 50ms);
         return;
       case fault_kind::flap:
         for (std::uint64_t k = 0; k < f.x; ++k)
@@ -392,11 +401,13 @@ class scenario {
     out_.refused = work_.refused;
     out_.unsure = work_.unsure;
     out_.leaders = work_.consensus.leaders();
+    out_.configurations = work_.consensus.configurations();
     out_.grants = work_.locks.grants();
     out_.starts = work_.jobs.starts();
     out_.entries = work_.journals.entries();
     out_.messages = work_.messages.count();
     out_.steps = world_.steps();
+    out_.deaths = world_.deaths();
   }
 
   const schedule& plan_;
@@ -421,12 +432,14 @@ void report::add(const report& o) {
   crashes += o.crashes;
   leaders += o.leaders;
   partitions += o.partitions;
+  configurations += o.configurations;
   grants += o.grants;
   starts += o.starts;
   entries += o.entries;
   messages += o.messages;
   steps += o.steps;
   for (const auto& [name, count] : o.marks) marks[name] += count;
+  for (const auto& [how, count] : o.deaths) deaths[how] += count;
 }
 
 report run(const schedule& s, const run_options& o) { return scenario(s, o).run(); }

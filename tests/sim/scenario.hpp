@@ -24,8 +24,9 @@ struct report {
   std::uint64_t hash = 0;               ///< of all actions
   duration virtual_time{}, healing{};   ///< healing: until everything had converged, the longest
   std::uint64_t operations = 0, acknowledged = 0, refused = 0, unsure = 0, crashes = 0, leaders = 0, partitions = 0,
-                grants = 0, starts = 0, entries = 0, messages = 0, steps = 0;
+                configurations = 0, grants = 0, starts = 0, entries = 0, messages = 0, steps = 0;
   std::map<std::string, std::uint64_t> marks;  ///< how often each counted branch was taken
+  std::map<death, std::uint64_t> deaths;       ///< at a point, on order
 
   void add(const report&);
 };

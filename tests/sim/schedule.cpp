@@ -52,6 +52,7 @@ constexpr std::array<std::string_view, 27> fault_names{
     "pause_all", "suspend",   "leave",       "sync_error", "read_error", "disk_full", "disk_stall",
     "wipe",      "bit_rot",   "old_disk",    "clone",      "step_wall",  "freeze"};
 static_assert(static_cast<std::size_t>(fault_kind::freeze) + 1 == fault_names.size());
+constexpr std::array<std::string_view, 3> standing_names{"leading", "following", "campaigning"};
 constexpr std::array<std::string_view, 10> operation_names{
     "lock", "append", "process", "peek", "add_job", "remove_job", "read", "list_locks", "invalidate", "send"};
 static_assert(static_cast<std::size_t>(operation_kind::send) + 1 == operation_names.size());
@@ -75,32 +76,14 @@ Kind draw(rng& r, const std::array<weighted<Kind>, N>& table, std::uint64_t kind
   return table.back().what;
 }
 
-// Rounded, so that what is printed is what is run.
-duration between(rng& r, duration a, duration b) {
-  return std::chrono::floor<std::chrono::microseconds>(r.between(a, b));
-}
-
-settings draw_settings(rng& r) {
-  settings s;
-  s.nodes = r.below(10) < 6 ? 3 : r.below(2) ? 5 : 4;
-  if (r.chance(0.15)) s.joiners = 1 + r.below(9 - s.nodes > 4 ? 4 : 9 - s.nodes);
-  s.loss = r.chance(0.3) ? 100 : 10;
-  if (r.chance(0.2)) s.disk_max_us = 20'000;
-  if (r.chance(0.1)) s.clock_error_ppm = 100'000;
-  // Tiny limits, so that compaction, snapshots and full windows happen often.
-  if (r.chance(0.5)) {
-    s.compact_after = 50 + r.below(200);
-    s.keep_entries = 10 + r.below(20);
-    s.chunk_bytes = 512 + r.below(4'096);
-  }
-  if (r.chance(0.3)) s.max_requests = 4;
-  if (r.chance(0.2)) s.max_append_entries = 3;
-  if (r.chance(0.2)) s.max_append_bytes = 200;
-  if (r.chance(0.2)) s.max_inflight = 1 + r.below(3);
-  if (r.chance(0.4)) s.session_ttl_ms = 2'000;
-  if (r.chance(0.6)) s.stable_after_ms = 200 + r.below(3'000);
-  if (r.chance(0.6)) s.dead_grace_ms = 700 + r.below(4'000);
-  return s;
+/// Who votes, and how the others are fed: in half of the seeds few vote, and each feeds few, so that those without a
+/// vote stand in several levels; in some of them there are many.
+void draw_tree(rng& r, settings& s) {
+  if (r.chance(0.5)) return;
+  s.max_voters = 3;
+  s.standbys = r.below(3);
+  s.fan_out = 1 + r.below(3);
+  if (r.chance(0.4)) s.joiners = std::max<std::uint64_t>(s.joiners, 6 - s.nodes + r.below(4));
 }
 
 /// Who votes, and how the others are fed: in half of the seeds few vote, and each feeds few, so that those without a
@@ -132,7 +115,7 @@ fault draw_fault(rng& r, const settings& s, std::uint64_t kinds, loss_of_voters&
   f.what = draw(r, table, kinds);
   f.node = r.chance(0.35) ? whoever_leads : static_cast<std::uint32_t>(r.below(all));
   f.other = static_cast<std::uint32_t>(r.below(all));
-  f.lasts = between(r, 100ms, r.chance(0.3) ? 8s : 2s);
+  f.lasts = draw_time(r, 100ms, r.chance(0.3) ? 8s : 2s);
   switch (f.what) {
     case k::loss:
     case k::duplicate:
@@ -150,24 +133,24 @@ fault draw_fault(rng& r, const settings& s, std::uint64_t kinds, loss_of_voters&
       f.x = some();
       break;
     case k::crash:
-      f.x = r.chance(0.3) ? 0 : r.below(7);
-      if (r.chance(0.5)) f.x += 16;
+      f.x = r.chance(0.3) ? 0 : r.below(crash_point_names.size());
+      if (r.chance(0.5)) f.x += power_goes;
       break;
     case k::crash_all:
-      f.x = r.chance(0.5) ? 16 : 0;
+      f.x = r.chance(0.5) ? power_goes : 0;
       break;
     case k::flap:
       f.x = 2 + r.below(5);
       break;
     case k::pause:
     case k::suspend:
-      f.lasts = between(r, 30ms, r.chance(0.5) ? 7s : 1s);
+      f.lasts = draw_time(r, 30ms, r.chance(0.5) ? 7s : 1s);
       break;
     case k::disk_full:
       f.x = r.below(2);
       break;
     case k::disk_stall:
-      f.lasts = between(r, 1ms, r.chance(0.1) ? 60s : 4s);
+      f.lasts = draw_time(r, 1ms, r.chance(0.1) ? 60s : 4s);
       break;
     case k::wipe:
     case k::bit_rot:
@@ -199,20 +182,20 @@ void draw_pattern(rng& r, const settings& s, virtual_time at, std::vector<fault>
   };
   switch (r.below(3)) {
     case 0: {  // the leader's word comes late, and it is its last for a while
-      const auto late = between(r, 300ms, 1'500ms);
+      const auto late = draw_time(r, 300ms, 1'500ms);
       add(at, fault_kind::clog, whoever_leads, late);
-      add(at + late, fault_kind::isolate, n, between(r, 3s, 8s));
+      add(at + late, fault_kind::isolate, n, draw_time(r, 3s, 8s));
       break;
     }
     case 1: {  // two elections within one TTL
-      add(at, fault_kind::crash, whoever_leads, between(r, 1s, 6s), r.chance(0.5) ? 16 : 0);
-      add(at + between(r, 600ms, 1'600ms), fault_kind::crash, whoever_leads, between(r, 100ms, 2s));
+      add(at, fault_kind::crash, whoever_leads, draw_time(r, 1s, 6s), r.chance(0.5) ? power_goes : 0);
+      add(at + draw_time(r, 600ms, 1'600ms), fault_kind::crash, whoever_leads, draw_time(r, 100ms, 2s));
       break;
     }
     default: {  // a leader that stands still wakes up to another one, cut off
-      const auto still = between(r, 700ms, 3s);
+      const auto still = draw_time(r, 700ms, 3s);
       add(at, fault_kind::pause, whoever_leads, still);
-      add(at + still - 1ms, fault_kind::isolate, n, between(r, 300ms, 2s));
+      add(at + still - 1ms, fault_kind::isolate, n, draw_time(r, 300ms, 2s));
       break;
     }
   }
@@ -242,7 +225,9 @@ std::string seconds(duration d) {
   return fmt::format("{}.{:06}", d.count() / 1'000'000'000, d.count() % 1'000'000'000 / 1'000);
 }
 std::string node_name(std::uint32_t n) {
-  return n == whoever_leads ? "leader" : std::string(1, static_cast<char>('a' + n));
+  if (n == whoever_leads) return "leader";
+  if (n >= whoever_is({})) return std::string(standing_names.at(n - whoever_is({})));
+  return std::string(1, static_cast<char>('a' + n));
 }
 
 // ---- reading
@@ -262,6 +247,8 @@ std::optional<duration> time_of(std::string_view t) {
 }
 std::optional<std::uint32_t> node_of(std::string_view t) {
   if (t == "leader") return whoever_leads;
+  if (const auto it = std::find(standing_names.begin(), standing_names.end(), t); it != standing_names.end())
+    return whoever_is(static_cast<standing>(it - standing_names.begin()));
   if (t.size() != 1 || t[0] < 'a' || t[0] > 'i') return std::nullopt;
   return static_cast<std::uint32_t>(t[0] - 'a');
 }
@@ -287,7 +274,8 @@ struct words {
 
 bool parse_fault(words& w, fault& f) {
   return w.take(f.at, time_of) && w.next() && kind_of(w.word, fault_names, f.what) && w.take(f.node, node_of) &&
-         w.take(f.other, node_of) && w.take(f.lasts, time_of) && w.take(f.x, number);
+         (f.node < whoever_is({}) || f.what == fault_kind::crash) && w.take(f.other, node_of) &&
+         w.take(f.lasts, time_of) && w.take(f.x, number);
 }
 bool parse_operation(words& w, operation& o) {
   return w.take(o.at, time_of) && w.next() && kind_of(w.word, operation_names, o.what) && w.take(o.node, node_of) &&
@@ -302,6 +290,42 @@ bool parse_setting(words& w, settings& s) {
 
 }  // namespace
 
+duration draw_time(rng& r, duration min, duration max) {
+  return std::chrono::floor<std::chrono::microseconds>(r.between(min, max));
+}
+
+settings draw_settings(rng& r) {
+  settings s;
+  s.nodes = r.below(10) < 6 ? 3 : r.below(2) ? 5 : 4;
+  if (r.chance(0.15)) s.joiners = 1 + r.below(9 - s.nodes > 4 ? 4 : 9 - s.nodes);
+  s.loss = r.chance(0.3) ? 100 : 10;
+  if (r.chance(0.2)) s.disk_max_us = 20'000;
+  if (r.chance(0.1)) s.clock_error_ppm = 100'000;
+  // Tiny limits, so that compaction, snapshots and full windows happen often.
+  if (r.chance(0.5)) {
+    s.compact_after = 50 + r.below(200);
+    s.keep_entries = 10 + r.below(20);
+    s.chunk_bytes = 512 + r.below(4'096);
+  }
+  if (r.chance(0.3)) s.max_requests = 4;
+  if (r.chance(0.2)) s.max_append_entries = 3;
+  if (r.chance(0.2)) s.max_append_bytes = 200;
+  if (r.chance(0.2)) s.max_inflight = 1 + r.below(3);
+  if (r.chance(0.4)) s.session_ttl_ms = 2'000;
+  if (r.chance(0.6)) s.stable_after_ms = 200 + r.below(3'000);
+  if (r.chance(0.6)) s.dead_grace_ms = 700 + r.below(4'000);
+  return s;
+}
+
+std::vector<operation> draw_operations(rng& r, const settings& s) {
+  std::vector<operation> out;
+  for (virtual_time t = 2s; t < std::chrono::milliseconds(s.end_ms); t += draw_time(r, 20ms, 80ms)) {
+    out.push_back(draw_operation(r, s));
+    out.back().at = t;
+  }
+  return out;
+}
+
 schedule generate(std::uint64_t seed) {
   rng r = rng(seed).fork();  // a stream of its own: multiples of the generator's step would give pieces of one stream
   schedule s;
@@ -315,7 +339,7 @@ schedule generate(std::uint64_t seed) {
   auto lost = loss_of_voters::none;
   // Some seeds break the formation itself.
   for (virtual_time t = r.chance(0.3) ? 500ms : 9s; t < end;) {
-    t += between(r, 200ms, 3s + calm);
+    t += draw_time(r, 200ms, 3s + calm);
     if (t >= end) break;
     if (r.chance(0.12)) {
       draw_pattern(r, s.set, t, s.faults);
@@ -327,18 +351,14 @@ schedule generate(std::uint64_t seed) {
   }
   // Every seed sees a crash and a new leader.
   fault certain;
-  certain.at = between(r, 12s, 30s);
+  certain.at = draw_time(r, 12s, 30s);
   certain.what = fault_kind::crash;
   certain.node = whoever_leads;
-  certain.lasts = between(r, 1s, 5s);
+  certain.lasts = draw_time(r, 1s, 5s);
   s.faults.push_back(certain);
   std::erase_if(s.faults, [&](const fault& f) { return f.at >= end; });
   std::stable_sort(s.faults.begin(), s.faults.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
-  for (virtual_time t = 2s; t < end; t += between(r, 20ms, 80ms)) {
-    auto o = draw_operation(r, s.set);
-    o.at = t;
-    s.operations.push_back(o);
-  }
+  s.operations = draw_operations(r, s.set);
   if (r.chance(0.5)) s.set.turn_us = 1 + r.below(r.chance(0.2) ? 5'000 : 500);
   return s;
 }

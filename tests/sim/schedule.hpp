@@ -2,11 +2,14 @@
 // before anything runs, so that the list can be printed, edited, replayed and shrunk.
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/random.hpp"
 #include "base/result.hpp"
 #include "base/time.hpp"
 
@@ -45,9 +48,9 @@ enum class fault_kind : std::uint8_t {
   isolate,        ///< `node` from all
   cut_streams,    ///< connections between node and other break, with what is on its way
   // process
-  crash,  ///< `x`: where (crash_point), and +16 when the power goes
-  crash_all,
-  flap,  ///< `x` quick crashes in a row
+  crash,      ///< `x`: where (crash_point), and +power_goes
+  crash_all,  ///< `x`: 0, or power_goes
+  flap,       ///< `x` quick crashes in a row
   pause,
   pause_all,
   suspend,  ///< as pause, and the steady clock stands still
@@ -78,13 +81,42 @@ enum class operation_kind : std::uint8_t {
   send,
 };
 
+/// Where a process dies. after_send: what a write allowed has left (frames, answers); after_apply: entries were
+/// applied, and what they changed is not on the disk yet.
+enum class crash_point : std::uint8_t {
+  now,
+  before_write,
+  after_write,
+  after_sync,
+  after_send,
+  at_chunk,
+  at_install,
+  after_apply
+};
+inline constexpr std::array<std::string_view, 8> crash_point_names{
+    "now", "before write", "after write", "after sync", "after send", "at chunk", "at install", "after apply"};
+inline constexpr std::uint64_t power_goes = 16;
+
+/// What a node is in the eyes of Raft. campaigning: a candidate, or asking whether it may be one.
+enum class standing : std::uint8_t { leading, following, campaigning };
+
+/// Of one process, at a point, on order.
+struct death {
+  standing as;
+  crash_point where;
+  bool power_loss;
+  auto operator<=>(const death&) const = default;
+};
+
+/// In place of a node. whoever_leads: who does when the fault begins. Of a crash alone, whoever_is: the first that
+/// comes to the point with that standing, within 3 s.
 inline constexpr std::uint32_t whoever_leads = 99;
-enum class crash_point : std::uint8_t { now, before_write, after_write, after_sync, after_send, at_chunk, at_install };
+constexpr std::uint32_t whoever_is(standing s) { return 100 + static_cast<std::uint32_t>(s); }
 
 struct fault {
   virtual_time at{};
   fault_kind what{};
-  std::uint32_t node = 0, other = 0;  ///< node may be whoever_leads
+  std::uint32_t node = 0, other = 0;  ///< node may be whoever_leads, or whoever_is() for a crash
   duration lasts{};                   ///< until it is undone, or the process is started again
   std::uint64_t x = 0;
   bool operator==(const fault&) const = default;
@@ -106,6 +138,11 @@ struct schedule {
 };
 
 schedule generate(std::uint64_t seed);
+settings draw_settings(rng&);
+/// Of all kinds, on all nodes, until the end.
+std::vector<operation> draw_operations(rng&, const settings&);
+/// Rounded, so that what is printed is what is run.
+duration draw_time(rng&, duration min, duration max);
 /// One line each; comments begin with #. What print wrote, parse reads back equal.
 std::string print(const schedule&);
 std::string print(const fault&);

@@ -176,6 +176,7 @@ void world::start(std::size_t i) {
   o.advertise = n.at;
   for (const auto& s : nodes_)
     if (s->seed) o.seeds.push_back(s->at);
+  o.bootstrap_single = o.seeds.size() == 1;
   o.bug = bug_;
   o.session_ttl = std::chrono::milliseconds(set_.session_ttl_ms);
   o.compact_after_entries = set_.compact_after;
@@ -224,15 +225,49 @@ void world::kill(std::size_t i, bool power_loss) {
 void world::kill_at(std::size_t i, crash_point where, bool power_loss) {
   if (!up(i)) return;
   if (where == crash_point::now) return kill(i, power_loss);
-  nodes_[i]->dies = simulated_node::order_to_die{where, power_loss};
+  nodes_[i]->dies = simulated_node::own_end{where, power_loss};
+}
+
+void world::kill_first(standing as, crash_point where, bool power_loss, duration patience,
+                       std::function<void(std::size_t)> chosen) {
+  orders_.push_back({{as, where, power_loss}, now_ + patience, std::move(chosen)});
+}
+
+std::optional<standing> world::standing_of(std::size_t i) const {
+  const auto* r = up(i) ? nodes_[i]->engine->look().raft : nullptr;
+  if (!r) return std::nullopt;
+  switch (r->current_role()) {
+    case raft::role::leader:
+      return standing::leading;
+    case raft::role::follower:
+      return standing::following;
+    case raft::role::pre_candidate:
+    case raft::role::candidate:
+      return standing::campaigning;
+  }
+  return std::nullopt;
 }
 
 bool world::dies_at(std::size_t i, crash_point where) {
   auto& n = *nodes_[i];
   if (!n.engine) return true;
-  if (!n.dies || n.dies->where != where) return false;
-  trace(i, fmt::format("comes to its end, point {}", static_cast<int>(where)));
-  kill(i, n.dies->power_loss);
+  const auto as = standing_of(i);
+  std::erase_if(orders_, [this](const auto& o) { return o.until <= now_; });
+  const auto order =
+      std::ranges::find_if(orders_, [&](const auto& o) { return o.how.as == as && o.how.where == where; });
+  bool power_loss = false;
+  if (order != orders_.end()) {
+    power_loss = order->how.power_loss;
+    order->chosen(i);
+    orders_.erase(order);
+  } else if (n.dies && n.dies->where == where) {
+    power_loss = n.dies->power_loss;
+  } else {
+    return false;
+  }
+  trace(i, fmt::format("comes to its end, {}", crash_point_names[static_cast<std::size_t>(where)]));
+  if (as) ++deaths_[{*as, where, power_loss}];
+  kill(i, power_loss);
   return true;
 }
 
@@ -305,19 +340,34 @@ void world::take_turns(std::size_t i) {
   if (n.life == life) n.inbox.insert(n.inbox.begin(), events.begin() + static_cast<std::ptrdiff_t>(k), events.end());
 }
 
+namespace {
+// None: before the node starts from what its disk holds, which is no applying.
+std::optional<log_index> applied_by(const engine::engine& e) {
+  const auto* r = e.look().raft;
+  return r ? std::optional(r->applied()) : std::nullopt;
+}
+bool leaves_the_process(const engine::action& a) {
+  return std::holds_alternative<engine::send_frame>(a) || std::holds_alternative<engine::answer>(a);
+}
+}  // namespace
+
 void world::step(std::size_t i, std::span<const engine::event> turn) {
   auto& n = *nodes_[i];
   if (!n.engine) return;
   ++steps_;
   std::vector<engine::action> out;
+  const auto applied = applied_by(*n.engine);
   n.engine->step(turn, clocks(i), out);
+  const bool sent = std::ranges::any_of(out, leaves_the_process);
   perform(i, out);
   if (!n.engine) return;
   if (watch.stepped) watch.stepped(i);
   const bool wrote =
       std::ranges::any_of(turn, [](const auto& e) { return std::holds_alternative<engine::written>(e); });
-  if (wrote && !out.empty() && dies_at(i, crash_point::after_send)) return;
-  if (n.engine) arm(i);
+  if (wrote && sent && dies_at(i, crash_point::after_send)) return;
+  if (applied && applied_by(*n.engine) > applied && dies_at(i, crash_point::after_apply)) return;
+  if (dies_at(i, crash_point::now)) return;
+  arm(i);
 }
 
 void world::arm(std::size_t i) {

@@ -55,6 +55,11 @@ class world {
   void kill(std::size_t, bool power_loss);  ///< the process; with power_loss un-synced disk contents may go too
   /// The process dies the next time that it comes to this point.
   void kill_at(std::size_t, crash_point, bool power_loss);
+  /// The first process that comes to this point with this standing dies there, unless `patience` is over; `chosen` is
+  /// told before.
+  void kill_first(standing, crash_point, bool power_loss, duration patience, std::function<void(std::size_t)> chosen);
+  /// How often processes died at their point on order.
+  const std::map<death, std::uint64_t>& deaths() const { return deaths_; }
   void wipe(std::size_t);    ///< empties the disk of a node that is down
   void damage(std::size_t);  ///< one bit of the disk of a node that is down
   bool damaged(std::size_t) const;
@@ -65,8 +70,9 @@ class world {
   bool running(std::size_t i) const { return up(i) && !paused(i); }
   const engine::engine& node(std::size_t) const;
   const std::string& name(std::size_t) const;
-  bool left(std::size_t) const;           ///< it left or was removed; its next start is somebody new
-  std::uint32_t life(std::size_t) const;  ///< +1 at each start and end
+  std::optional<standing> standing_of(std::size_t) const;  ///< none: down, or not formed
+  bool left(std::size_t) const;                            ///< it left or was removed; its next start is somebody new
+  std::uint32_t life(std::size_t) const;                   ///< +1 at each start and end
   std::size_t node_of(const address&) const;
   std::optional<std::size_t> leader() const;                                     ///< running, of the highest term
   engine::call_id next_call() const { return engine::call_id(next_call_ + 1); }  ///< of the next call()
@@ -121,6 +127,11 @@ class world {
     duration more{};
   };
   struct simulated_node;
+  struct order_to_die {
+    death how;
+    virtual_time until;
+    std::function<void(std::size_t)> chosen;
+  };
   struct item {
     virtual_time when;
     std::uint64_t order;
@@ -169,6 +180,8 @@ class world {
   std::uint64_t order_ = 0, hash_ = 0, steps_ = 0, next_stream_ = 0, next_accept_ = 0, next_call_ = 0;
   std::priority_queue<item> queue_;
   std::vector<std::unique_ptr<simulated_node>> nodes_;
+  std::vector<order_to_die> orders_;  // for whoever comes first
+  std::map<death, std::uint64_t> deaths_;
   std::map<std::uint64_t, stream> streams_;
   std::map<std::pair<std::size_t, engine::stream_id>, std::uint64_t> ends_;
   std::array<std::array<link, max_nodes>, max_nodes> links_{};
@@ -198,11 +211,11 @@ struct world::simulated_node {
   std::deque<engine::action> disk_queue;
   bool disk_busy = false, look_due = false, read_fails = false, disk_full = false, rotten = false;
   virtual_time stalled_until{}, disk_looks{};
-  struct order_to_die {
+  struct own_end {
     crash_point where;
     bool power_loss;
   };
-  std::optional<order_to_die> dies;
+  std::optional<own_end> dies;
 };
 
 }  // namespace coterie::sim
