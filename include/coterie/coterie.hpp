@@ -1,6 +1,7 @@
 // All of coterie's C++ API.
 #pragma once
 
+#include "coterie/backup.hpp"    // IWYU pragma: export
 #include "coterie/caches.hpp"    // IWYU pragma: export
 #include "coterie/common.hpp"    // IWYU pragma: export
 #include "coterie/error.hpp"     // IWYU pragma: export

@@ -25,6 +25,7 @@ constexpr admission admission_of(const wire::wait_members&) { return on_any_node
 constexpr admission admission_of(const wire::follow_events&) { return on_any_node; }
 constexpr admission admission_of(const wire::leave_cluster&) { return in_the_log; }
 constexpr admission admission_of(const wire::transfer_leadership&) { return in_the_log_here; }
+constexpr admission admission_of(const wire::read_snapshot&) { return in_the_log_here; }
 constexpr admission admission_of(const wire::stop_node&) { return on_any_node; }
 
 constexpr admission admission_of(const wire::acquire_lock&) { return in_the_log; }

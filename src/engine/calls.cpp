@@ -39,6 +39,11 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::follow_events& x) { news.follow(id, x); },
                  [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
                  [&](const wire::transfer_leadership& x) { begin_handover(id, x.node, deadline); },
+                 [&](const wire::read_snapshot& x) {
+                   if (x.view != 0) return snapshots.next(id, x, *replica);
+                   if (x.stale) return snapshots.begin(id, *replica);
+                   barrier(id, x, timeout);
+                 },
                  [&](const wire::stop_node&) { begin_end(id, false, timeout); },
                  [&](const wire::acquire_lock& x) { locks.acquire(id, x, timeout); },
                  [&](const wire::release_lock& x) { locks.release(id, x); },
@@ -162,6 +167,7 @@ void engine::state::serve(call_id id, const linearizable_read& what) {
   std::visit(
       overloaded{
           [&](const wire::wait_visible&) { ctx.reply(id, wire::done{}); },
+          [&](const wire::read_snapshot&) { snapshots.begin(id, *replica); },
           [&](const wire::reset_journal& x) { journals.reset(id, x.journal, *replica); },
           [&](const wire::list_locks& x) {
             wire::lock_list out;

@@ -60,6 +60,7 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       locks(ctx, outbox, session),
       jobs(ctx, outbox, session),
       journals(ctx, disk, initial.cursors),
+      snapshots(ctx),
       bus(ctx, links, members),
       news(ctx) {
   if (!opt.gossip_only)
@@ -116,7 +117,7 @@ void engine::state::on_disk_failed(const disk_failed& f) {
 void engine::state::on_read(const read_done& r) {
   if (!replica) return;
   if (replica->owns(r.id)) return replica->on_read(r);
-  if (!journals.on_read(r, *replica)) on_history(r);
+  if (!snapshots.on_read(r) && !journals.on_read(r, *replica)) on_history(r);
 }
 
 void engine::state::on_written(std::uint64_t sequence) {
@@ -184,6 +185,7 @@ bool engine::state::settle_once() {
 
 void engine::state::chores() {
   links.close_silent();
+  snapshots.tick();
   dial_members();
   seek_membership();
 }

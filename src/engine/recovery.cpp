@@ -119,6 +119,19 @@ bytes cursor_value(cursor c) {
   return b;
 }
 
+disk::batch state_writes(machine::machine& m) {
+  disk::batch b;
+  for (auto& w : m.take_writes()) {
+    if (auto* p = std::get_if<machine::put>(&w))
+      b.push_back(disk::put(disk::space::state, machine::key_of(p->value), wire::encode(p->value)));
+    else if (auto* e = std::get_if<machine::erase>(&w))
+      b.push_back(disk::erase(disk::space::state, std::move(e->key)));
+    else if (auto* r = std::get_if<machine::erase_range>(&w))
+      b.push_back(disk::erase_range(disk::space::state, std::move(r->from), std::move(r->to)));
+  }
+  return b;
+}
+
 raft::snapshot_meta founder_base(const swim::genesis_record& r) {
   raft::snapshot_meta m{log_index(1), term(1), {}};
   m.conf.voters = r.voters;

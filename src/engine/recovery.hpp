@@ -49,6 +49,9 @@ struct recovered_state {
   std::map<std::string, cursor, std::less<>> cursors;
 };
 
+/// What applying changed since the last call, for the disk.
+disk::batch state_writes(machine::machine&);
+
 /// What every founder starts from: the genesis record as log entry 1 with a constant term (docs/membership.md 2, step
 /// 6).
 raft::snapshot_meta founder_base(const swim::genesis_record&);

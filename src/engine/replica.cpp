@@ -155,15 +155,7 @@ void replica::apply(std::vector<raft::entry> entries) {
 // Unsynced, but behind the log's entries in the same journal of the disk: applied never exceeds the durable log
 // (docs/consensus.md 1.6).
 void replica::flush_state() {
-  disk::batch b;
-  for (auto& w : machine_.take_writes()) {
-    if (auto* p = std::get_if<machine::put>(&w))
-      b.push_back(disk::put(disk::space::state, machine::key_of(p->value), wire::encode(p->value)));
-    else if (auto* e = std::get_if<machine::erase>(&w))
-      b.push_back(disk::erase(disk::space::state, std::move(e->key)));
-    else if (auto* r = std::get_if<machine::erase_range>(&w))
-      b.push_back(disk::erase_range(disk::space::state, std::move(r->from), std::move(r->to)));
-  }
+  auto b = state_writes(machine_);
   b.push_back(disk::put(disk::space::meta, to_bytes("applied"), log_key(core_.applied())));
   disk_.write(std::move(b), false, nobody{});
 }

@@ -73,6 +73,8 @@ class replica {
   /// Starts to send the state to a node that asked for entries before the log's start; false when too many transfers
   /// are under way. True when one to it is already.
   bool offer_state(node_id);
+  /// A view of the disk that holds exactly the applied state.
+  void freeze(std::uint64_t view);
   read_id fresh_read() { return read_id(++next_read_); }
 
  private:

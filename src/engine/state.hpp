@@ -22,6 +22,7 @@
 #include "engine/relay.hpp"
 #include "engine/replica.hpp"
 #include "engine/session.hpp"
+#include "engine/snapshot_calls.hpp"
 #include "swim/genesis.hpp"
 #include "swim/membership.hpp"
 
@@ -95,8 +96,8 @@ struct engine::state {
   void on_forward(node_id from, const wire::forward&);
 
   // ---- calls.cpp: what clients ask ----
-  using linearizable_read =
-      std::variant<wire::list_locks, wire::list_jobs, wire::job_history, wire::reset_journal, wire::wait_visible>;
+  using linearizable_read = std::variant<wire::list_locks, wire::list_jobs, wire::job_history, wire::reset_journal,
+                                         wire::read_snapshot, wire::wait_visible>;
   void on_call(const call&);
   void on_cancel(call_id);
   void submit(call_id, machine::command_body, duration timeout);
@@ -141,6 +142,7 @@ struct engine::state {
   lock_calls locks;
   job_calls jobs;
   journal_calls journals;
+  snapshot_calls snapshots;
   coterie::engine::bus bus;
   coterie::engine::news news;
 

@@ -27,12 +27,16 @@ bool replica::start_transfer(node_id to, bool as_leader) {
   t.meta.conf = applied_conf_;
   t.chain = chains_[static_cast<std::size_t>(t.meta.index.value - chain_base_.value)];
   t.progress = ctx_.now.steady;
-  flush_state();  // a state that was only derived from the genesis record is not on disk yet
-  ctx_.emit(open_view{t.id});
+  freeze(t.id);
   transfers_[to] = std::move(t);
   ctx_.stats.add(as_leader ? "snapshot.sent_started" : "snapshot.relayed");
   read_next(to);
   return true;
+}
+
+void replica::freeze(std::uint64_t view) {
+  flush_state();  // a state that was only derived from the genesis record is not on disk yet
+  ctx_.emit(open_view{view});
 }
 
 void replica::read_next(node_id to) {

@@ -22,7 +22,7 @@ std::size_t hint_of(const peer_message& v) {
   } else if (const auto* f = std::get_if<forward>(&v)) {
     for (const auto& c : f->commands) n += 16 + c.size();
   } else if (const auto* chunk = std::get_if<snapshot_chunk>(&v)) {
-    for (const auto& [key, value] : chunk->items) n += 32 + key.size() + value.size();
+    n += size_of(chunk->items);
   } else if (const auto* p = std::get_if<swim::push_pull>(&v)) {
     for (const auto& s : p->statements) n += encoded_size(s);
     for (const auto& u : p->user) n += encoded_size(u);
@@ -125,10 +125,7 @@ struct put_peer {
     m.setTerm(v.when.value);
     put(m.initMeta(), v.meta);
     put_id(m.initChain(), v.chain);
-    put_list(m.initItems(count(v.items)), v.items, [](Item::Builder i, const disk::item& item) {
-      i.setKey(blob(byte_view(item.first)));
-      i.setValue(blob(byte_view(item.second)));
-    });
+    put_list(m.initItems(count(v.items)), v.items);
     m.setLast(v.last);
   }
   void operator()(const snapshot_ack& v) {
@@ -185,8 +182,7 @@ snapshot_chunk get_chunk(Peer::SnapshotChunk::Reader r) {
   v.when = term(r.getTerm());
   v.meta = get(r.getMeta());
   v.chain = get_id<hash128_value>(r.getChain());
-  v.items =
-      get_list(r.getItems(), [](Item::Reader i) { return disk::item(get_bytes(i.getKey()), get_bytes(i.getValue())); });
+  v.items = get_list(r.getItems());
   v.last = r.getLast();
   return v;
 }

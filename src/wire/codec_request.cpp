@@ -20,6 +20,12 @@ struct put_request {
   }
   void operator()(const leave_cluster&) { b.setLeaveCluster(); }
   void operator()(const transfer_leadership& v) { b.initTransferLeadership().setNode(text(v.node)); }
+  void operator()(const read_snapshot& v) {
+    auto q = b.initReadSnapshot();
+    q.setView(v.view);
+    q.setFrom(blob(byte_view(v.from)));
+    q.setStale(v.stale);
+  }
   void operator()(const stop_node&) { b.setStopNode(); }
   void operator()(const acquire_lock& v) {
     auto q = b.initAcquireLock();
@@ -121,6 +127,10 @@ request get_request(Request::Reader r) {
       return leave_cluster{};
     case Request::TRANSFER_LEADERSHIP:
       return transfer_leadership{get_name(r.getTransferLeadership().getNode())};
+    case Request::READ_SNAPSHOT: {
+      const auto q = r.getReadSnapshot();
+      return read_snapshot{q.getView(), get_bytes(q.getFrom()), q.getStale()};
+    }
     case Request::STOP_NODE:
       return stop_node{};
     case Request::ACQUIRE_LOCK: {

@@ -231,6 +231,17 @@ struct put_response {
     m.setBoot(v.boot);
     m.setSeq(v.seq);
   }
+  void operator()(const snapshot_page& v) {
+    auto s = b.initSnapshot();
+    s.setView(v.view);
+    s.setCluster(text(v.cluster));
+    put_id(s.initId(), v.id);
+    s.setIndex(v.index.value);
+    s.setTerm(v.when.value);
+    s.setTaken(put_time(v.taken));
+    put_list(s.initItems(count(v.items)), v.items);
+    s.setMore(v.more);
+  }
 };
 
 run_job get_run_job(Response::RunJob::Reader r) { return {get(r.getRun()), get(r.getParams()), r.getDeadlineRawNs()}; }
@@ -303,6 +314,12 @@ response get_response(Response::Reader r) {
       return message_out{get_text(m.getChannel()), get_string(m.getBody()), get_text(m.getSender()), m.getBoot(),
                          m.getSeq()};
     }
+    case Response::SNAPSHOT: {
+      const auto s = r.getSnapshot();
+      return snapshot_page{
+          s.getView(),       get_name(s.getCluster()), get_id<cluster_id>(s.getId()), log_index(s.getIndex()),
+          term(s.getTerm()), get_time(s.getTaken()),   get_list(s.getItems()),        s.getMore()};
+    }
   }
   refuse("unknown response");
 }
@@ -314,6 +331,8 @@ std::size_t hint_of(const response& v) {
     for (const auto& entry : e->list) n += 80 + entry.journal.size() + entry.type.size() + entry.message.size();
   } else if (const auto* m = std::get_if<message_out>(&v)) {
     n += m->body.size();
+  } else if (const auto* s = std::get_if<snapshot_page>(&v)) {
+    n += size_of(s->items);
   }
   return n;
 }

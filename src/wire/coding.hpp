@@ -20,6 +20,7 @@
 
 #include "base/address.hpp"
 #include "base/bytes.hpp"
+#include "base/disk.hpp"
 #include "base/ids.hpp"
 #include "base/result.hpp"
 #include "base/time.hpp"
@@ -269,6 +270,20 @@ Map get_map(L list, Get get_one) {
   }
   return out;
 }
+
+namespace schema {
+inline void put(Item::Builder b, const disk::item& v) {
+  b.setKey(blob(byte_view(v.first)));
+  b.setValue(blob(byte_view(v.second)));
+}
+inline disk::item get(Item::Reader r) { return {get_bytes(r.getKey()), get_bytes(r.getValue())}; }
+/// About how many bytes they take.
+inline std::size_t size_of(const std::vector<disk::item>& items) {
+  std::size_t n = 0;
+  for (const auto& [key, value] : items) n += 32 + key.size() + value.size();
+  return n;
+}
+}  // namespace schema
 
 template <class L>
 void put_ids(L list, const std::vector<node_id>& ids) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/address.hpp"
+#include "base/disk.hpp"
 #include "base/ids.hpp"
 #include "base/result.hpp"
 #include "base/time.hpp"
@@ -33,8 +34,15 @@ struct follow_events {
 struct leave_cluster {};
 struct transfer_leadership {
   std::string node;
-};                    ///< by name; done when that voter leads
-struct stop_node {};  ///< graceful stop inside the engine: say stopping, close the session, hand over leadership
+};  ///< by name; done when that voter leads
+/// The whole replicated state, frozen by the first page (view 0) and read a page at a time, from the key after the last
+/// one; forgotten after the last page, or when no page was asked for during 30 s.
+struct read_snapshot {
+  std::uint64_t view = 0;
+  bytes from;
+  bool stale = false;  ///< of the first page: as this node has it, without asking the leader
+};                     ///< answer: snapshot_page
+struct stop_node {};   ///< graceful stop inside the engine: say stopping, close the session, hand over leadership
 
 struct acquire_lock {
   std::string name, label;
@@ -120,10 +128,10 @@ struct listen {
 };  ///< streams message_out
 
 using request = std::variant<get_status, get_members, wait_members, follow_events, leave_cluster, transfer_leadership,
-                             stop_node, acquire_lock, release_lock, list_locks, add_job, remove_job, list_jobs,
-                             job_history, add_runner, finish_job, append_journal, peek_journal, count_journal,
-                             reset_journal, begin_process, end_process, wait_visible, watch_journal, keep_journal,
-                             register_cache, invalidate_cache, list_caches, publish, listen>;
+                             read_snapshot, stop_node, acquire_lock, release_lock, list_locks, add_job, remove_job,
+                             list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
+                             count_journal, reset_journal, begin_process, end_process, wait_visible, watch_journal,
+                             keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
 
 // ---- answers -------------------------------------------------------------------------------------------------------
 struct done {};
@@ -250,9 +258,21 @@ struct message_out {
   std::uint64_t boot = 0, seq = 0;
 };
 
+/// The same in all pages of a snapshot but view, items and more.
+struct snapshot_page {
+  std::uint64_t view = 0;
+  std::string cluster;
+  cluster_id id;
+  log_index index;  ///< of the last entry whose effect is in it
+  term when;        ///< of that entry
+  wall_time taken;
+  std::vector<disk::item> items;
+  bool more = false;
+};
+
 /// A failure is the answer of any request.
 using response = std::variant<failure, done, status_info, member_list, event_out, lock_granted, lock_renewed, lock_list,
                               job_added, job_list, run_list, run_job, stop_job, appended, entries, journal_counts,
-                              journal_ready, invalidation_out, cache_list, message_out>;
+                              journal_ready, invalidation_out, cache_list, message_out, snapshot_page>;
 
 }  // namespace coterie::wire

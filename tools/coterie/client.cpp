@@ -38,6 +38,13 @@ void raise(const failure& f) {
   throw command_error(status_of(f.code), f.message.empty() ? describe(f.code) : f.message);
 }
 
+void raise(const error& e) {
+  std::string what = e.what();
+  const auto tail = ": " + e.code().message();
+  if (what.ends_with(tail)) what.resize(what.size() - tail.size());
+  throw command_error(failed, what);
+}
+
 // ---- finding a node ------------------------------------------------------------------------------------------------
 
 namespace {

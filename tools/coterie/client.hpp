@@ -47,6 +47,7 @@ class command_error : public std::runtime_error {
 
 int status_of(errc) noexcept;
 [[noreturn]] void raise(const failure&);
+[[noreturn]] void raise(const error&);  ///< what the C++ API threw
 
 using deadline = std::chrono::steady_clock::time_point;
 inline deadline in(ms d) { return std::chrono::steady_clock::now() + d; }

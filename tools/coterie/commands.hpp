@@ -67,6 +67,17 @@ int events(const common&, std::uint64_t since);
 int leave(const common&);
 int cluster_voters(const common&);
 int cluster_transfer(const common&, const std::string& node);
+
+// ---- backup.cpp
+struct backup_options {
+  std::string file;  ///< of a snapshot
+  std::string from;  ///< a data directory to recover from
+  std::string data, name, bind = "127.0.0.1:7400", cluster;
+  bool stale = false;
+};
+int cluster_snapshot(const common&, const backup_options&);
+int cluster_restore(const common&, const backup_options&);
+int cluster_recover(const common&, const backup_options&);
 int home(const common&);
 
 // ---- lock.cpp

@@ -21,33 +21,11 @@ namespace {
 using action = std::function<int()>;
 
 /// Commands of the documentation that are not there yet: refused by name, so that nobody looks for a typing error.
-const std::array<std::string_view, 28> not_built = {"why",
-                                                    "rtt",
-                                                    "activate",
-                                                    "passivate",
-                                                    "remove",
-                                                    "cluster init",
-                                                    "cluster recover",
-                                                    "cluster snapshot",
-                                                    "cluster restore",
-                                                    "kv",
-                                                    "key",
-                                                    "config",
-                                                    "plugin",
-                                                    "bench lock",
-                                                    "bench invalidate",
-                                                    "bench membership",
-                                                    "doctor",
-                                                    "lock break",
-                                                    "job pause",
-                                                    "job resume",
-                                                    "job run",
-                                                    "job cancel",
-                                                    "job import",
-                                                    "journal list",
-                                                    "journal info",
-                                                    "cache stats",
-                                                    "cache clear"};
+const std::array<std::string_view, 24> not_built = {
+    "why",          "rtt",         "activate",   "passivate",  "remove",           "cluster init",     "kv",
+    "key",          "config",      "plugin",     "bench lock", "bench invalidate", "bench membership", "doctor",
+    "lock break",   "job pause",   "job resume", "job run",    "job cancel",       "job import",       "journal list",
+    "journal info", "cache stats", "cache clear"};
 
 void refuse_what_is_not_built(const std::vector<std::string>& words) {
   std::vector<std::string> plain;
@@ -196,6 +174,23 @@ class grammar {
     add(g, "transfer", "let another voter lead", [this] { return cluster_transfer(c, name_); })
         ->add_option("NODE", name_)
         ->required();
+    auto* s =
+        add(g, "snapshot", "the whole state of the cluster as a file", [this] { return cluster_snapshot(c, backup_); });
+    s->add_option("FILE", backup_.file, "a new file")->required();
+    s->add_flag("--stale", backup_.stale, "as this node has it, without a majority");
+    const auto add_new_home = [&](CLI::App* r) {
+      r->add_option("--data", backup_.data, "the directory of the new cluster's first node")->required();
+      r->add_option("--name", backup_.name, "what people call it")->required();
+      r->add_option("--bind", backup_.bind, "HOST:PORT where it will be reached")->capture_default_str();
+      r->add_option("--cluster", backup_.cluster, "name of the new cluster [that of the old one]");
+    };
+    auto* r = add(g, "restore", "a new cluster from a snapshot", [this] { return cluster_restore(c, backup_); });
+    r->add_option("FILE", backup_.file)->required();
+    add_new_home(r);
+    auto* x = add(g, "recover", "a new cluster from one member's directory, when the majority is lost for good",
+                  [this] { return cluster_recover(c, backup_); });
+    x->add_option("--from", backup_.from, "the directory of a member that is stopped")->required();
+    add_new_home(x);
     add(&app, "home", "the node's directory", [this] { return home(c); });
   }
 
@@ -332,6 +327,7 @@ class grammar {
   CLI::Option* has_key_ = nullptr;
   dev_options dev_;
   bench_options bench_;
+  backup_options backup_;
   lock_exec_options exec_;
   job_add_options job_;
   journal_process_options process_;

@@ -302,10 +302,7 @@ node start_node(const run_options& o) {
   try {
     return node::start(options_of(o));
   } catch (const error& e) {
-    std::string what = e.what();
-    const auto tail = ": " + e.code().message();
-    if (what.ends_with(tail)) what.resize(what.size() - tail.size());
-    throw command_error(failed, what);
+    raise(e);
   }
 }
 

@@ -5,6 +5,7 @@ $Cxx.namespace("coterie::wire::schema");
 using import "common.capnp".Pair;
 using import "common.capnp".Count;
 using import "common.capnp".Failure;
+using import "common.capnp".Item;
 using import "command.capnp".ScheduleJob;
 using import "command.capnp".FinishRun;
 using import "command.capnp".JournalItem;
@@ -111,6 +112,11 @@ struct Request {
     }
     transferLeadership :group {
       node @50 :Text;
+    }
+    readSnapshot :group {
+      view @51 :UInt64;  # 0 = a new one
+      from @52 :Data;
+      stale @53 :Bool;
     }
   }
 }
@@ -279,6 +285,19 @@ struct Response {
       sender @45 :Text;
       boot @46 :UInt64;
       seq @47 :UInt64;
+    }
+    snapshot :group {
+      view @48 :UInt64;
+      cluster @49 :Text;
+      id :group {
+        hi @50 :UInt64;
+        lo @51 :UInt64;
+      }
+      index @52 :UInt64;
+      term @53 :UInt64;
+      taken @54 :Int64;
+      items @55 :List(Item);
+      more @56 :Bool;
     }
   }
 }

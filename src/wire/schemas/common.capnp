@@ -34,3 +34,9 @@ struct Failure {
   first @2 :UInt64;
   second @3 :UInt64;
 }
+
+# A key and its value in the state.
+struct Item {
+  key @0 :Data;
+  value @1 :Data;
+}

@@ -2,6 +2,7 @@
 @0xf30edf838bf9ddb7;
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("coterie::wire::schema");
+using import "common.capnp".Item;
 using import "gossip.capnp".PushPull;
 using import "genesis.capnp".Hello;
 using import "genesis.capnp".Genesis;
@@ -12,11 +13,6 @@ using import "raft.capnp".SnapshotMeta;
 struct RefusedRequest {
   session @0 :UInt64;
   seq @1 :UInt64;
-}
-
-struct Item {
-  key @0 :Data;
-  value @1 :Data;
 }
 
 # key null (not the same as empty) = the whole cache.
