@@ -197,7 +197,7 @@ void lock_calls::tick(const machine::machine* m, bool quorum) {
     if (m)
       if (const auto l = m->locks().find(w.name); l != m->locks().end() && l->second.holder)
         owner = fmt::format("fence {}", machine::fence_of(l->second.holder->grant));
-    if (alone)
+    if (alone || !quorum)  // without a majority nobody knows who holds it
       ctx_.refuse(it->first, errc::no_quorum,
                   "no contact with a majority of the voters while waiting: nothing is held; see coterie status");
     else

@@ -86,16 +86,6 @@ void draw_tree(rng& r, settings& s) {
   if (r.chance(0.4)) s.joiners = std::max<std::uint64_t>(s.joiners, 6 - s.nodes + r.below(4));
 }
 
-/// Who votes, and how the others are fed: in half of the seeds few vote, and each feeds few, so that those without a
-/// vote stand in several levels; in some of them there are many.
-void draw_tree(rng& r, settings& s) {
-  if (r.chance(0.5)) return;
-  s.max_voters = 3;
-  s.standbys = r.below(3);
-  s.fan_out = 1 + r.below(3);
-  if (r.chance(0.4)) s.joiners = std::max<std::uint64_t>(s.joiners, 6 - s.nodes + r.below(4));
-}
-
 /// What a seed may have of what takes voters away: one disk, or members that leave, for a majority has to be there to
 /// make up for it (docs/membership.md).
 enum class loss_of_voters : std::uint8_t { none, wipe, leave };

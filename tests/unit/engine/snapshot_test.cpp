@@ -123,7 +123,7 @@ TEST_CASE("a new cluster begins with the state of the old one, and nobody of it"
   o.name = "z";
   o.advertise = c.at;
   o.seeds = {c.at};
-  times now{instant(1h), boot_instant(1h), wall_time(1'800'000'000'000ms)};
+  auto now = w.now();
   engine::engine e(o, std::move(prepared->state), now, 1);
   std::vector<engine::event> events{engine::wake{}};
   // Its own disk answers at once; there is nobody else.
