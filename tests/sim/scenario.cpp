@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -342,6 +343,11 @@ class scenario {
         state = v.machine;
       }
     }
+    // The vote of one that will never come back must have gone to another: until then one more loss is one too many.
+    std::set<node_id> here;
+    for (std::size_t i = 0; i < world_.size(); ++i) here.insert(world_.node(i).look().raft->self());
+    for (const auto id : world_.node(0).look().raft->conf().voters)
+      if (!here.contains(id)) return "a voter is gone, and has its vote still";
     for (std::size_t i = 0; i < world_.size(); ++i) {
       const auto v = world_.node(i).look();
       if (last.value > v.raft->applied().value + 50)
