@@ -30,9 +30,11 @@ class selection {
       spread_zones();
     }
     choose_standbys(wanted);
+    // Everybody with a vote is gone from the registry: they keep it until a standby is there to take it.
+    if (voters_.empty()) voters_ = before_.voters;
     std::sort(voters_.begin(), voters_.end());
     std::sort(learners_.begin(), learners_.end());
-    if (voters_.empty() || (voters_ == before_.voters && learners_ == before_.learners)) return std::nullopt;
+    if (voters_ == before_.voters && learners_ == before_.learners) return std::nullopt;
     return raft::configuration{voters_, {}, learners_};
   }
 

@@ -90,6 +90,18 @@ TEST_CASE("shrinking members shrink the voters: the dead first, the leader never
   CHECK(choose(conf({1, 2, 3, 4, 5}), members) == conf({1, 3, 4}, {2}));
 }
 
+TEST_CASE("a last voter that left gives its vote to whoever is made ready for it") {
+  const auto members = std::vector{fit(2), fit(3)};
+  const auto ready = choose(conf({1}), members);
+  REQUIRE(ready);
+  REQUIRE(ready->voters == ids({1}));
+  REQUIRE(!ready->learners.empty());
+  const auto given = choose(*ready, members);
+  REQUIRE(given);
+  REQUIRE(given->voters.size() == 1);
+  REQUIRE(given->voters.front() != n(1));
+}
+
 TEST_CASE("a dead voter is exchanged when its grace is over") {
   auto members = fit_up_to(4);
   members[2] = dead(3, 29s);
