@@ -137,9 +137,8 @@ relay_members engine::state::tree_members(std::vector<relay_parent>* strangers) 
       if (strangers) strangers->push_back({.id = id});
       continue;
     }
-    const auto zone = m.info.tags.find("zone");
     auto& part = conf.contains(id) ? tree.roots : tree.others;
-    part.push_back({id, zone == m.info.tags.end() ? "" : zone->second});
+    part.push_back({id, zone_of(m.info)});
   }
   return tree;
 }

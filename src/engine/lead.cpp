@@ -112,8 +112,7 @@ void engine::state::reconcile_configuration() {
     if (m.removed) continue;
     voter_candidate v;
     v.id = id;
-    if (const auto* seen = members.find(id))
-      if (const auto z = seen->info.tags.find("zone"); z != seen->info.tags.end()) v.zone = z->second;
+    if (const auto* seen = members.find(id)) v.zone = zone_of(seen->info);
     if (const auto since = living_since.find(id); since != living_since.end()) {
       v.living = true;
       v.alive_for = now - since->second;

@@ -119,6 +119,14 @@ bytes cursor_value(cursor c) {
   return b;
 }
 
+void restore(machine::machine& m, const recovered_state& r) {
+  const auto& founded = r.acceptor.committed;
+  if (r.state.empty() && r.log.applied <= log_index(1) && founded && founded->lists(r.self))
+    m.bootstrap(founder_members(*founded));
+  else
+    m.restore(r.state);
+}
+
 disk::batch state_writes(machine::machine& m) {
   disk::batch b;
   for (auto& w : m.take_writes()) {

@@ -49,6 +49,9 @@ struct recovered_state {
   std::map<std::string, cursor, std::less<>> cursors;
 };
 
+/// The machine as of log.applied: from its records, or, of a founder that has applied nothing yet, from the genesis
+/// record.
+void restore(machine::machine&, const recovered_state&);
 /// What applying changed since the last call, for the disk.
 disk::batch state_writes(machine::machine&);
 

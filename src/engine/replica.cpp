@@ -29,10 +29,7 @@ replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
     wire::encode_log_entry(e, chains_.back(), chain);
     chains_.push_back(chain);
   }
-  if (r.state.empty() && r.log.applied <= log_index(1) && r.acceptor.committed && r.acceptor.committed->lists(c.self))
-    machine_.bootstrap(founder_members(*r.acceptor.committed));
-  else
-    machine_.restore(r.state);
+  restore(machine_, r);
 }
 
 void replica::on_message(const raft::message& m) {

@@ -42,6 +42,11 @@ std::string engine::state::role_of(node_id id) const {
   return conf.is_learner(id) ? "standby" : "observer";
 }
 
+std::string engine::state::zone_of(const swim::member_info& m) {
+  const auto zone = m.tags.find("zone");
+  return zone == m.tags.end() ? "" : zone->second;
+}
+
 wire::status_info engine::state::status() const {
   wire::status_info s;
   s.cluster = opt.cluster;

@@ -120,6 +120,7 @@ struct engine::state {
   wire::status_info status() const;
   wire::member_list member_list() const;
   std::string role_of(node_id) const;
+  static std::string zone_of(const swim::member_info&);
   std::string name_of(node_id) const;
   std::string name_of(session_epoch) const;
   std::string node_state() const;

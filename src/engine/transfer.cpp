@@ -25,7 +25,7 @@ bool replica::start_transfer(node_id to, bool as_leader) {
   t.meta.index = core_.applied();
   t.meta.when = core_.term_at(t.meta.index).value_or(core_.current_term());
   t.meta.conf = applied_conf_;
-  t.chain = chains_[static_cast<std::size_t>(t.meta.index.value - chain_base_.value)];
+  t.chain = *chain_at(t.meta.index);
   t.progress = ctx_.now.steady;
   freeze(t.id);
   transfers_[to] = std::move(t);

@@ -18,7 +18,6 @@ namespace coterie {
 namespace {
 
 using items = std::vector<disk::item>;
-constexpr std::uint16_t default_port = 7400;
 
 /// Where the state comes from: gives it in key order, a part at a time.
 struct origin {
@@ -32,7 +31,7 @@ struct origin {
 class building {
  public:
   static result<building> begin(const new_home& o) {
-    auto at = address::parse(o.advertise, default_port);
+    auto at = address::parse(o.advertise);
     if (!at) return tl::unexpected(at.error());
     if (o.name.empty() || o.local_home.empty())
       return fail(errc::bad_argument, "the new cluster's first node needs a name and a directory");
@@ -166,19 +165,18 @@ result<restored> from_home(const std::filesystem::path& old, const new_home& o) 
       q.from.push_back(std::byte{0});
     }
   }
-  auto m = home->memory();
-  if (r.state.empty()) m.bootstrap(engine::founder_members(*r.acceptor.committed));
+  machine::machine m;
+  engine::restore(m, r);
   for (const auto& e : r.log.entries) {
     if (e.index <= r.log.applied || e.kind != raft::entry_kind::command) continue;
     if (const auto c = wire::decode_command(e.payload.view())) m.apply(e.index, e.when, *c);
   }
   const auto last = r.log.last();
   const auto when = r.log.entries.empty() ? r.log.snapshot.when : r.log.entries.back().when;
-  return home->commit({r.acceptor.committed->cluster, last, when,
-                       (*s)->damage() || last.value < (*s)->synced()
-                           ? "this node's log has lost writes: entries that it had acknowledged may be missing"
-                           : ""},
-                      m, engine::state_writes(m));
+  std::string warning;
+  if (const auto lost = runtime::lost_writes(**s, last))
+    warning = fmt::format("entries that this node had acknowledged may be missing: {}", *lost);
+  return home->commit({r.acceptor.committed->cluster, last, when, warning}, m, engine::state_writes(m));
 }
 
 }  // namespace

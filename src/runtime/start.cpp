@@ -42,16 +42,14 @@ result<engine::prepared> prepare(const disk::image& image, bool rejoin) {
   return engine::recover(image, random_word(), random_word(), rejoin);
 }
 
-/// Writes that were durable are gone, or may be: such a node must not vote under its old identity
-/// (docs/consensus.md 1.6).
-std::optional<std::string> lost_writes(const coterie::store& s, const engine::prepared& p) {
+}  // namespace
+
+std::optional<std::string> lost_writes(const coterie::store& s, log_index end) {
   if (const auto damage = s.damage()) return *damage;
-  const auto end = p.state.log.last();
   if (end.value < s.synced())
     return fmt::format("the log ends at {} although it was durable up to {}", end, s.synced());
   return std::nullopt;
 }
-}  // namespace
 
 result<void> check(driver_options& o) {
   if (o.home.empty() && !o.engine.gossip_only)
@@ -92,7 +90,7 @@ result<opened_home> open_home(const driver_options& o) {
   if (!image) return tl::unexpected(image.error());
   auto p = prepare(*image, o.rejoin);
   if (!p) return tl::unexpected(p.error());
-  const auto lost = lost_writes(*home.disk, *p);
+  const auto lost = lost_writes(*home.disk, p->state.log.last());
   if (lost && !o.rejoin)
     return fail(
         errc::unavailable,

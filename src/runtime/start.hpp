@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,10 @@ void raise_descriptor_limit() noexcept;
 
 /// From the kernel's generator; blocks only right after the machine has booted.
 std::uint64_t random_word();
+
+/// What is known to be gone of writes that were durable, of a log that ends there: such a node must not vote under its
+/// old identity (docs/consensus.md 1.6).
+std::optional<std::string> lost_writes(const coterie::store&, log_index end);
 
 /// A home that is open, with its identity and boot epoch of this start durable.
 struct opened_home {

@@ -19,6 +19,7 @@
 #include <fmt/format.h>
 
 #include "base/assert.hpp"
+#include "base/big_endian.hpp"
 #include "base/hash.hpp"
 #include "store/store.hpp"
 #include "support/temporary_directory.hpp"
@@ -99,8 +100,8 @@ class segmented_log {
 };
 
 bytes key_of(char letter, std::uint64_t i) {
-  bytes k(9, static_cast<std::byte>(letter));
-  for (std::size_t at = 9; at-- > 1; i >>= 8) k[at] = static_cast<std::byte>(i & 0xff);
+  bytes k{static_cast<std::byte>(letter)};
+  put_big_endian(k, i);
   return k;
 }
 

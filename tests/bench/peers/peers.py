@@ -13,12 +13,14 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "integration"))
+
+from ports import free_ports
 
 
 def arguments():
@@ -31,16 +33,6 @@ def arguments():
     p.add_argument("--size", type=int, default=200)
     p.add_argument("--json", action="store_true")
     return p.parse_args()
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def processor_seconds(processes):
