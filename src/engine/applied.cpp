@@ -24,8 +24,9 @@ void engine::state::on_applied(applied_entry& a) {
     tree_changed = true;
     return;
   }
-  // The answer first: it says which request of ours the grant or claim that follows belongs to.
-  if (a.command.session && a.command.session == session.epoch() && !a.outcome.duplicate) {
+  // The answer first: it says which request of ours the grant or claim that follows belongs to. That of a duplicate is
+  // news when the number was used up by a cancellation.
+  if (a.command.session && a.command.session == session.epoch()) {
     outbox.on_applied(a.command, a.outcome.result);
     settle_answers();
   }
@@ -85,7 +86,9 @@ void engine::state::on_installed() {
   ctx.log(log_level::info, fmt::format("state received: log at {}", replica->core().applied()));
   for (const auto& [id, x] : m.members())
     if (!x.removed && id != ctx.self && !links.up(id)) links.learn(id, x.at);
+  const auto before = session.epoch();
   for (const auto& [e, s] : m.sessions()) session.on_opened(s);
+  if (session.epoch() != before) jobs.on_session();
   if (session.epoch() && !m.session(session.epoch())) session.on_ended(session.epoch());
   outbox.on_installed(m.session(session.epoch()));
   settle_answers();

@@ -22,6 +22,7 @@ void job_calls::add_runner(call_id id, const wire::add_runner& r) {
         fmt::format("runner '{}' is registered on this node already: one process may offer it once", r.runner));
   if (runners_.size() >= max_runners)
     return ctx_.refuse(id, errc::limit, fmt::format("{} runners are registered on this node", max_runners));
+  if (auto ok = outbox_.may_submit(); !ok) return ctx_.reply(id, ok.error());
   runners_[r.runner] = {id};
   ctx_.reply(id, wire::done{}, false);
   if (session_.epoch()) tell(machine::register_runner{r.runner});

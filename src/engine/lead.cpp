@@ -61,20 +61,23 @@ void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list
 
 void engine::state::send_to_leader(machine::command_body body) {
   if (!replica || !replica->leader()) return;
-  if (replica->leader() == ctx.self) return propose({std::move(body)});
+  if (replica->leader() == ctx.self) return void(propose({std::move(body)}));
   machine::command c;
   c.body = std::move(body);
   links.send(replica->leader(), wire::forward{{wire::encode(c)}});
 }
 
-void engine::state::propose(std::vector<machine::command_body> bodies) {
+// False: the log takes nothing now, while leadership is handed over or too much waits for its commit.
+bool engine::state::propose(std::vector<machine::command_body> bodies) {
   std::vector<machine::command> commands;
   for (auto& b : bodies) {
     commands.emplace_back();
     commands.back().body = std::move(b);
   }
   const auto n = commands.size();
-  if (auto first = replica->propose(std::move(commands))) last_duty = *first + (n - 1);
+  const auto first = replica->propose(std::move(commands));
+  if (first) last_duty = *first + (n - 1);
+  return first.has_value();
 }
 
 void engine::state::lead() {
@@ -89,8 +92,9 @@ void engine::state::lead() {
   if (ctx.now.steady < next_lead && ctx.now.steady < keeper.next_wake()) return;
   next_lead = ctx.now.steady + lead_period;
   for (const auto e : keeper.due(replica->machine().sessions())) {
+    if (!propose({machine::expire_session{e, replica->core().current_term()}})) break;
+    keeper.on_expiring(e);
     ctx.log(log_level::info, fmt::format("session of {} expires", name_of(e)));
-    propose({machine::expire_session{e, replica->core().current_term()}});
   }
   reconcile_configuration();
   if (last_duty > replica->core().applied()) return;

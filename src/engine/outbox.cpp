@@ -14,20 +14,19 @@ constexpr std::size_t max_batch_bytes = 4u << 20;
 }  // namespace
 
 result<ticket> outbox::submit(machine::command_body body, instant deadline) {
-  if (queue_.size() >= ctx_.opt->max_calls)
-    return fail(errc::limit, fmt::format("{} requests are waiting on this node: try again later", queue_.size()));
+  if (auto ok = may_submit(); !ok) return tl::unexpected(ok.error());
   const ticket id(++next_ticket_);
-  auto& i = queue_[id];
-  i.body = std::move(body);
-  i.deadline = deadline;
+  queue_[id] = {.body = std::move(body), .deadline = deadline};
   return id;
 }
 
+result<void> outbox::may_submit() const {
+  if (queue_.size() < ctx_.opt->max_calls) return {};
+  return fail(errc::limit, fmt::format("{} requests are waiting on this node: try again later", queue_.size()));
+}
+
 void outbox::submit_quietly(machine::command_body body) {
-  if (auto t = submit(std::move(body), never))
-    queue_.at(*t).wanted = false;
-  else
-    ctx_.stats.add("request.dropped");
+  queue_[ticket(++next_ticket_)] = {.body = std::move(body), .deadline = never, .wanted = false};
 }
 
 void outbox::abandon(ticket id) {
@@ -151,6 +150,9 @@ void outbox::on_installed(const machine::session_record* s) {
 }
 
 void outbox::on_session_over(session_epoch old) {
+  // Quiet commands speak of what belonged to that session: its grants, and its requests, whose numbers the next session
+  // gives to others.
+  std::erase_if(queue_, [](const auto& x) { return !x.second.wanted && !x.second.seq; });
   if (old != session_ || !session_) return;
   for (const auto& [seq, id] : std::exchange(by_seq_, {})) {
     const auto it = queue_.find(id);

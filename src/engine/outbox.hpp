@@ -25,7 +25,10 @@ class outbox {
 
   /// Puts a command in the queue. The answer comes once by take_answers(). errc::limit when the queue is full.
   result<ticket> submit(machine::command_body, instant deadline);
-  /// The same for a command whose answer nobody waits for: it is carried on as long as the session lives.
+  /// errc::limit: the queue is full.
+  result<void> may_submit() const;
+  /// The same for a command whose answer nobody waits for: it is carried on as long as the session lives. Never
+  /// refused, for it ends or announces something that was taken on under the limit: a hold, a wait, a runner.
   void submit_quietly(machine::command_body);
   /// Nobody waits for it any more: it is dropped when it was never sent, and carried on in the background otherwise.
   void abandon(ticket);
@@ -54,9 +57,9 @@ class outbox {
 
  private:
   struct item {
-    machine::command_body body;
+    machine::command_body body{};
     instant deadline, last_sent = instant::min();
-    request_seq seq;
+    request_seq seq{};
     std::uint32_t unanswered_sends = 0;
     bool wanted = true, saw_quorum = false;
   };

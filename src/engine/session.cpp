@@ -177,12 +177,10 @@ std::vector<session_epoch> session_keeper::due(const std::map<session_epoch, mac
     const auto patience = scaled(s.ttl, 1.0 + ctx_.opt->clock_rate_error);
     const auto gone = std::min(elapsed_for_granter(from, ctx_.now), elapsed_for_granter(since_, ctx_.now));
     if (expiring_.contains(epoch)) continue;
-    if (gone >= patience) {
-      expiring_[epoch] = true;
+    if (gone >= patience)
       r.push_back(epoch);
-    } else {
+    else
       next_ = std::min(next_, ctx_.now.steady + (patience - gone));
-    }
   }
   return r;
 }

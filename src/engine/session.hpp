@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "engine/context.hpp"
@@ -81,9 +82,11 @@ class session_keeper {
   std::vector<waiting> take_unconfirmed() { return std::exchange(unconfirmed_, {}); }
   /// Rule (b) at the ack: no Expire for that session is in this leader's log.
   bool may_ack(session_epoch e) const { return !expiring_.contains(e); }
-  /// Sessions whose time is up and that are not being expired yet. `open`: all sessions of the applied state with their
-  /// TTLs.
+  /// Sessions whose time is up and whose Expire is not in this leader's log yet. `open`: all sessions of the applied
+  /// state with their TTLs.
   std::vector<session_epoch> due(const std::map<session_epoch, machine::session_record>& open);
+  /// Its Expire was appended; without it (the log took nothing then) the session stays due.
+  void on_expiring(session_epoch e) { expiring_.insert(e); }
   void on_ended(session_epoch);
   instant next_wake() const { return next_; }
 
@@ -91,8 +94,8 @@ class session_keeper {
   context& ctx_;
   bool leading_ = false;
   times since_;
-  std::map<session_epoch, times> last_;     // receipt of the last keepalive, or when first seen
-  std::map<session_epoch, bool> expiring_;  // Expire appended by us in this term
+  std::map<session_epoch, times> last_;  // receipt of the last keepalive, or when first seen
+  std::set<session_epoch> expiring_;     // Expire appended by us in this term
   std::vector<waiting> unconfirmed_;
   instant next_ = never;
 };

@@ -90,7 +90,7 @@ struct engine::state {
   void on_role();
   void lead();
   void reconcile_configuration();
-  void propose(std::vector<machine::command_body>);
+  bool propose(std::vector<machine::command_body>);
   void acknowledge(const std::vector<session_keeper::waiting>&);
   void send_to_leader(machine::command_body);
   void on_forward(node_id from, const wire::forward&);

@@ -228,7 +228,9 @@ def works(r):
     tries = {(n, k): subprocess.Popen(r.command(n, "lock", "exec", k, "--wait", "20s", "--", "true"), stderr=subprocess.DEVNULL)
              for n in r.names for k in LOCKS}
     eventually(lambda: all(p.poll() is not None for p in tries.values()), 40)
-    check("every lock can be taken from every node", all(p.poll() == 0 for p in tries.values()), {t: p.poll() for t, p in tries.items()})
+    not_taken = {t: p.poll() for t, p in tries.items() if p.poll() != 0}
+    held = not_taken and r.run(r.names[0], "lock", "list")
+    check("every lock can be taken from every node", not not_taken, (not_taken, held))
     for p in tries.values():
         p.kill()
         p.wait()

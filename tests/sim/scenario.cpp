@@ -358,7 +358,22 @@ class scenario {
     for (std::size_t i = 0; i < world_.size(); ++i) all.push_back(i);
     if (const auto m = work_.journals.missing(all); !m.empty()) return "not processed: " + m;
     if (const auto c = work_.caches.stale(); !c.empty()) return "a stale cache: " + c;
+    if (auto left = left_over(*state); !left.empty()) return left;
     return overdue(*state);
+  }
+
+  // Nobody asks for locks any more, and every client gives back or goes: what is held still was forgotten. So was the
+  // session of a life that is over.
+  std::string left_over(const machine::machine& state) {
+    for (const auto& [name, l] : state.locks())
+      if (l.holder)
+        return fmt::format("the lock {} is held by session {}, fence {}", name, l.holder->session,
+                           machine::fence_of(l.holder->grant));
+    std::set<session_epoch> present;
+    for (std::size_t i = 0; i < world_.size(); ++i) present.insert(world_.node(i).look().session);
+    for (const auto& [epoch, s] : state.sessions())
+      if (!present.contains(epoch)) return fmt::format("session {} of an earlier life goes on", epoch);
+    return {};
   }
 
   // Every due job is claimed: none waits for a time long gone on every clock.

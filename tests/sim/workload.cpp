@@ -199,17 +199,23 @@ void workload::on_granted(engine::call_id id, lock_client client, const wire::lo
   const auto how = r.below(10);
   const auto hold = r.between(1ms, how == patient ? 8s : 300ms);
   world_.after(r.between(0ns, hold), [this, id] { locks.writes(id.value); });
-  on_node(client.node, hold, [this, id, client, how] {
-    if (!calls_.contains(id)) return;
-    if (how == hasty) {
-      if (const auto h = holders_.extract(id)) lost(h.mapped());
-      return world_.cancel(client.node, id);
-    }
-    if (world_.paused(client.node)) return;  // it can't be told now: the deadline ends the hold
-    locks.ended(id.value);
-    holders_.erase(id);
-    release(client);
-  });
+  on_node(client.node, hold, [this, id, how] { end_hold(id, how == hasty); });
+}
+
+void workload::end_hold(engine::call_id id, bool just_goes) {
+  const auto it = holders_.find(id);
+  if (it == holders_.end()) return;
+  const auto client = it->second;
+  // A stopped node can't be told: the client tries again until the deadline ends its hold.
+  if (world_.paused(client.node))
+    return on_node(client.node, 100ms, [this, id, just_goes] { end_hold(id, just_goes); });
+  holders_.erase(it);
+  if (just_goes) {
+    lost(client);
+    return world_.cancel(client.node, id);
+  }
+  locks.ended(id.value);
+  release(client);
 }
 
 void workload::release(const lock_client& c) {

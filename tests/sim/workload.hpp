@@ -63,6 +63,7 @@ class workload {
   void listen(std::size_t node);
   void lock(const operation&);
   void on_granted(engine::call_id, lock_client, const wire::lock_granted&);
+  void end_hold(engine::call_id, bool just_goes);
   void release(const lock_client&);
   void lost(const lock_client&);
   void append(const operation&);

@@ -12,7 +12,7 @@ using namespace coterie;
 using namespace coterie::test;
 
 struct job_world : active_nodes {
-  explicit job_world(std::size_t n = 1) : active_nodes(n) {}
+  explicit job_world(std::size_t n = 1, engine::options o = {}) : active_nodes(n, std::move(o)) {}
   engine::call_id runner(std::size_t i = 0, const std::string& name = "backup") {
     return call(i, wire::add_runner{name});
   }
@@ -167,4 +167,36 @@ TEST_CASE("a run that is claimed while its node stops is aborted there") {
   REQUIRE(w.run_until([&] { return w.job().last_outcome.has_value(); }, 3s));
   REQUIRE(w.job().last_outcome == machine::outcome::aborted);
   REQUIRE(w.runs(id).empty());
+}
+
+TEST_CASE("a node that learns of its session from a received state offers its runners") {
+  engine::options o;
+  o.compact_after_entries = 20;
+  o.keep_entries = 4;
+  job_world w(3, o);
+  const auto leader = *w.leader(), i = (leader + 1) % 3;
+  w.runner(i);
+  const auto session = w[i].look().session;
+  w.cut(i);
+  REQUIRE(w.run_until([&] { return !w.active(i); }));
+  const auto installed = w.counted(i, "snapshot.installed");
+  w.lose = [&](std::size_t, std::size_t to, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    const auto* a = r ? std::get_if<raft::append_request>(&r->body) : nullptr;
+    return to == i && a && !a->entries.empty() && w.counted(i, "snapshot.installed") == installed;
+  };
+  w.cut(i, false);
+  const auto& state = *w[leader].look().machine;
+  const auto opened = [&] {
+    return std::ranges::any_of(state.sessions(),
+                               [&](const auto& s) { return s.second.node == w.id(i) && s.first > session; });
+  };
+  REQUIRE(w.run_until(opened));
+  for (int n = 0; n < 60; ++n) w.ask(leader, wire::append_journal{"orders", "", {{"t", "m"}}});
+  REQUIRE(w.run_until([&] { return w.counted(i, "snapshot.installed") > installed && w.active(i); }));
+  const auto offered = [&] {
+    const auto* s = state.session(w[i].look().session);
+    return s != nullptr && s->runners == std::vector<std::string>{"backup"};
+  };
+  REQUIRE(w.run_until(offered, 5s));
 }

@@ -210,6 +210,26 @@ TEST_CASE("a leader that has begun to expire a session does not confirm it any m
   REQUIRE(std::ranges::count(w.acks, 1'000u, &wire::keepalive_ack::id) == 0);
 }
 
+TEST_CASE("a session that is due while the log takes nothing expires when it does again") {
+  led_world w;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    // Every hand-over fails: the one who should lead is not told to.
+    return w.spy(from, m) || from == w.other || (r && std::holds_alternative<raft::timeout_now>(r->body));
+  };
+  const auto s = w.session(w.other);
+  const auto& raft = *w[w.leader].look().raft;
+  const auto when = raft.current_term();
+  w.run(4'500ms);
+  for (int i = 0; i < 20; ++i) {
+    w.say(w.third, w.leader, wire::hand_over{w.id(w.third)});
+    w.run(50ms);
+  }
+  REQUIRE(w[w.leader].look().machine->session(s) != nullptr);
+  REQUIRE(w.run_until([&] { return w[w.leader].look().machine->session(s) == nullptr; }, 5s));
+  REQUIRE(raft.current_term() == when);  // by the same leader
+}
+
 TEST_CASE("a node whose session is said to be over opens another one") {
   led_world w;
   const auto s = w.session(w.other);

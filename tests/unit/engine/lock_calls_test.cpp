@@ -207,3 +207,61 @@ TEST_CASE("what a node missed while its state was replaced is granted all the sa
   REQUIRE(w.run_until([&] { return w.granted(waiter); }));
   REQUIRE(w.counted(i, "snapshot.installed") == 1);
 }
+
+TEST_CASE("the end of a wait of an earlier session is nothing to the next one") {
+  lock_world w(3);
+  const auto leader = *w.leader(), i = (leader + 1) % 3;
+  const auto hold = w.wait(leader);
+  const auto before = w.wait(i, {}, "m");
+  const auto waiter = w.call(i, wire::acquire_lock{"l", "", {}}, 60'000ms);  // not the first request of its session
+  w.run(200ms);
+  REQUIRE(w.granted(before));
+  w.cut(i);
+  w.run(1s);
+  REQUIRE(w.active(i));
+  w.cancel(i, waiter);  // nobody can be told
+  REQUIRE(w.run_until([&] { return !w.active(i); }));
+  w.cut(i, false);
+  REQUIRE(w.run_until([&] { return w.active(i); }));
+  // No request of the next session is taken for the one that was withdrawn.
+  for (int n = 0; n < 8; ++n) {
+    const auto again = w.wait(i, {}, "n");
+    REQUIRE(is<wire::done>(w.ask(i, wire::release_lock{"n", w.fence(again)})));
+    REQUIRE(w.run_until([&] { return !w[leader].look().machine->locks().contains("n"); }, 3s));
+  }
+  REQUIRE(is<wire::done>(w.release(leader, w.fence(hold))));
+}
+
+TEST_CASE("a wait that was withdrawn before the leader heard of it is over for its node too") {
+  engine::options o;
+  o.max_inflight_requests = 2;
+  lock_world w(3, o);
+  const auto leader = *w.leader(), i = (leader + 1) % 3;
+  bool lost = false;
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    return from == i && std::holds_alternative<wire::forward>(m) && !std::exchange(lost, true);
+  };
+  const auto waiter = w.call(i, wire::acquire_lock{"l", "", {}}, 60'000ms);
+  w.cancel(i, waiter);
+  REQUIRE(lost);
+  w.run(2s);
+  REQUIRE(!w[leader].look().machine->locks().contains("l"));
+  // The window has room for others.
+  REQUIRE(is<wire::appended>(w.ask(i, wire::append_journal{"orders", "", {{"t", "m"}}}, 3s)));
+}
+
+TEST_CASE("a lock is given back however many requests wait") {
+  engine::options o;
+  o.max_calls = 2;
+  o.session_ttl = std::chrono::milliseconds(60'000);
+  lock_world w(3, o);
+  const auto leader = *w.leader(), i = (leader + 1) % 3;
+  const auto hold = w.wait(i);
+  w.cut(i);
+  w.run(1s);
+  for (int n = 0; n < 2; ++n) w.call(i, wire::append_journal{"orders", "", {{"t", "m"}}}, 30'000ms);
+  REQUIRE(refusal(w.ask(i, wire::append_journal{"orders", "", {{"t", "m"}}})) == errc::limit);
+  REQUIRE(is<wire::done>(w.release(i, w.fence(hold))));
+  w.cut(i, false);
+  REQUIRE(w.run_until([&] { return !w[leader].look().machine->locks().contains("l"); }, 10s));
+}
