@@ -19,7 +19,8 @@ namespace {
 // How long a healed cluster may take (docs/testing.md): a leader within 20 of the longest election time-outs, all the
 // rest within a minute.
 constexpr duration leader_patience = 20 * 600ms, patience = 60s;
-constexpr duration restart_after = 1s;  // of a process that ended by itself
+constexpr duration grant_patience = 30s;  // from one grant to the next, while any lock is held
+constexpr duration restart_after = 1s;    // of a process that ended by itself
 constexpr duration crash_patience = 3s;
 constexpr std::uint64_t assumed_clock_error_ppm = 10'000;
 
@@ -244,13 +245,16 @@ class scenario {
   }
 
   void settle(std::string_view when) {
-    const auto begun = world_.now();
+    auto until = world_.now() + patience;
+    auto grants = work_.locks.grants();
     std::string why;
     do {
       work_.drain();
       world_.run_until(world_.now() + 200ms);
       why = unsettled();
-    } while (!why.empty() && world_.now() < begun + patience && !over());
+      // Whoever waits for a lock gets it, one after the other, and holds it for a while.
+      if (std::exchange(grants, work_.locks.grants()) != grants) until = std::max(until, world_.now() + grant_patience);
+    } while (!why.empty() && world_.now() < until && !over());
     if (!why.empty()) world_.watch.violation(fmt::format("not live {}: {}", when, why));
   }
 
