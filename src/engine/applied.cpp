@@ -87,9 +87,8 @@ void engine::state::on_installed() {
   for (const auto& [id, x] : m.members())
     if (!x.removed && id != ctx.self && !links.up(id)) links.learn(id, x.at);
   const auto before = session.epoch();
-  for (const auto& [e, s] : m.sessions()) session.on_opened(s);
-  if (session.epoch() != before) jobs.on_session();
-  if (session.epoch() && !m.session(session.epoch())) session.on_ended(session.epoch());
+  session.on_installed(m.sessions());
+  if (session.epoch() && session.epoch() != before) jobs.on_session();
   outbox.on_installed(m.session(session.epoch()));
   settle_answers();
   locks.on_installed(m);

@@ -27,7 +27,6 @@ void session::lapse(bool close) {
   old_ = epoch_;
   if (close) closing_.push_back(epoch_);
   epoch_ = {};
-  nonce_ = 0;
   sent_.clear();
   until_steady_ = instant::min();
   until_boot_ = boot_instant::min();
@@ -99,6 +98,7 @@ void session::on_opened(const machine::session_record& s) {
     return;
   }
   epoch_ = s.epoch;
+  nonce_ = 0;  // a repeated Open that is executed when this epoch has expired opens another one, which is not ours
   opened_at_ = ctx_.now.steady;
   next_renewal_ = ctx_.now.steady;
   sent_.clear();
@@ -109,6 +109,12 @@ void session::on_ended(session_epoch e) {
   if (e != epoch_) return;
   lapse();
   std::erase(closing_, e);
+}
+
+void session::on_installed(const std::map<session_epoch, machine::session_record>& open) {
+  std::erase_if(closing_, [&](session_epoch e) { return !open.contains(e); });
+  if (epoch_ && !open.contains(epoch_)) on_ended(epoch_);
+  for (const auto& [epoch, s] : open) on_opened(s);
 }
 
 bool session::on_ack(session_epoch e, std::uint64_t id, bool ended) {

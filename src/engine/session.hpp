@@ -31,6 +31,8 @@ class session {
 
   void on_opened(const machine::session_record&);  ///< applied; ours when node, boot and nonce fit
   void on_ended(session_epoch);                    ///< applied
+  /// A received state: all sessions in it.
+  void on_installed(const std::map<session_epoch, machine::session_record>&);
   /// True when the validity was extended.
   bool on_ack(session_epoch, std::uint64_t id, bool ended);
   /// Renew now instead of at the next third of the TTL (a new leader, a waiting grant).

@@ -102,6 +102,39 @@ TEST_CASE("an ack that is no answer to what was asked extends nothing") {
   REQUIRE(w.session());
 }
 
+TEST_CASE("a repeated Open that was executed twice gives a node no second epoch in place of its first") {
+  engine::options opt;
+  engine::context ctx;
+  std::vector<engine::action> out;
+  ctx.opt = &opt;
+  ctx.self = node_id{0, 1};
+  ctx.out = &out;
+  ctx.now = {instant(1h), boot_instant(1h), {}};
+  engine::session session(ctx);
+  const auto opened = session.tick(true, false).open;
+  REQUIRE(opened);
+  machine::session_record record;
+  record.node = ctx.self;
+  record.boot = ctx.boot;
+  record.nonce = opened->nonce;
+  record.epoch = session_epoch(7);
+  session.on_opened(record);
+  REQUIRE(session.epoch() == session_epoch(7));
+  // The first expired while this node was behind: a received state shows the second alone.
+  record.epoch = session_epoch(9);
+  session.on_installed({{record.epoch, record}});
+  REQUIRE(!session.epoch());
+  const auto next = session.tick(true, false);
+  REQUIRE(next.lapsed);
+  REQUIRE(next.open);
+  REQUIRE(next.open->nonce != opened->nonce);
+  REQUIRE(next.close.size() == 1);
+  REQUIRE(next.close.front().epoch == session_epoch(9));
+  session.on_installed({});  // it has ended
+  ctx.now.steady += 1s;
+  REQUIRE(session.tick(true, false).close.empty());
+}
+
 TEST_CASE("what waited for a majority goes out in messages of bounded size, and is done once") {
   session_world w;
   std::size_t most = 0, total = 0;
