@@ -30,6 +30,8 @@ replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
     chains_.push_back(chain);
   }
   restore(machine_, r);
+  const auto other = [&](const auto& m) { return m.first != ctx_.self && !m.second.removed; };
+  if (std::ranges::any_of(machine_.members(), other)) core_.wait_for_others();
 }
 
 void replica::on_message(const raft::message& m) {

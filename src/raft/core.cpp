@@ -42,6 +42,8 @@ core::core(node_id self, const options& o, recovered r, instant now, std::uint64
   if (alone() && log_.conf().members().size() == 1) election_deadline_ = now;
 }
 
+void core::wait_for_others() { reset_election_timer(); }
+
 void core::observe(instant now) { now_ = std::max(now_, now); }
 
 // ---- input ----------------------------------------------------------------------------------------------------------

@@ -274,6 +274,28 @@ TEST_CASE("a log that ends before what its owner acknowledged is a copy, said at
   REQUIRE(!w.greet(leader, h));
 }
 
+TEST_CASE("the only voter gives the other members time to say that its disk is a copy") {
+  engine::options o;
+  o.voters.max_voters = 1;
+  o.voters.standbys = 0;
+  active_nodes w(2, o);
+  const auto voter = *w.leader();
+  REQUIRE(w.run_until([&] { return w[voter].look().raft->conf().members().size() == 1; }));
+  w.kill(1 - voter);
+  w.restart(voter);
+  const auto leads = [&] { return w[voter].look().raft->current_role() == raft::role::leader; };
+  REQUIRE(!leads());
+  w.run(o.raft.election_timeout_min / 2);
+  REQUIRE(!leads());
+  REQUIRE(w.run_until(leads, 5s));
+}
+
+TEST_CASE("the only member leads at once") {
+  active_nodes w(1);
+  w.restart(0);
+  REQUIRE(w[0].look().raft->current_role() == raft::role::leader);
+}
+
 TEST_CASE("a node that is told that its disk is a copy ends, and says so at its next start") {
   cluster_world w(2);
   w.say(1, 0, wire::join_answer{wire::join_verdict::outdated, "an older copy"});
