@@ -121,6 +121,7 @@ std::size_t store_thread::write_some(std::vector<task>& todo, std::size_t first)
   if (!lower_mark(lowest) || !check(store_->write(batches, sync))) return i;
   durable_end_ = sync ? log_end_ : std::min(durable_end_, log_end_);
   if (awaited) sink_({engine::written{last}});
+  check(store_->settle());  // while others do something with the news
   return i;
 }
 
@@ -195,6 +196,7 @@ void store_thread::watch() {
     if (!check(store_->mark_synced(durable_end_.value))) return;
     marked_ = durable_end_;
   }
+  if (!check(store_->prepare())) return;
   if (const bool low = store_->low_space(); low != low_) {
     low_ = low;
     sink_({engine::disk_space{low}});

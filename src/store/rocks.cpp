@@ -24,6 +24,7 @@ class error_listener final : public rocksdb::EventListener {
  public:
   explicit error_listener(std::shared_ptr<failure_latch> latch) : latch_(std::move(latch)) {}
   void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* s) override { latch_->close(*s); }
+  void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo&) override { latch_->flushed(); }
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
     *auto_recovery = false;
   }
@@ -38,15 +39,12 @@ rocksdb::DBOptions db_options(const std::string& directory, const store::options
   r.create_if_missing = true;
   r.create_missing_column_families = true;
   // docs/consensus.md 1.6
-  r.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
-  r.recycle_log_file_num = 0;
-  r.track_and_verify_wals_in_manifest = true;
+  r.atomic_flush = true;
   r.max_bgerror_resume_count = 0;
   r.listeners = {std::make_shared<error_listener>(std::move(latch))};
   r.avoid_flush_during_shutdown = true;  // closing does no I/O that could fail
   // bounded memory, files and threads
   r.db_write_buffer_size = 4 * o.write_buffer;
-  r.max_total_wal_size = o.max_log;
   r.max_open_files = o.max_open_files;
   r.max_file_opening_threads = 1;
   r.max_background_jobs = 2;
@@ -87,20 +85,6 @@ std::vector<rocksdb::ColumnFamilyDescriptor> families_of(const store::options& o
   return r;
 }
 
-rocksdb::Status try_open(const std::string& directory, const store::options& o,
-                         const std::shared_ptr<failure_latch>& latch, rocksdb::WALRecoveryMode mode, rocks& to) {
-  auto options = db_options(directory, o, latch);
-  options.wal_recovery_mode = mode;
-  rocksdb::DB* db = nullptr;
-  std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  const auto s = rocksdb::DB::Open(options, directory, families_of(o), &handles, &db);
-  if (s.ok()) {
-    to.db.reset(db);
-    std::copy(handles.begin(), handles.end(), to.families.begin());
-  }
-  return s;
-}
-
 }  // namespace
 
 void failure_latch::close(const rocksdb::Status& s) { close(s.ToString()); }
@@ -134,16 +118,20 @@ bool rocks::exists(const std::string& directory) {
 }
 
 rocksdb::Status rocks::open(const std::string& directory, const store::options& o,
-                            const std::shared_ptr<failure_latch>& latch, rocks& to,
-                            const std::function<bool(const std::string&)>& on_damage) {
+                            const std::shared_ptr<failure_latch>& latch, rocks& to) {
   // RocksDB would take a directory without CURRENT for an empty one and begin anew
   std::error_code ignored;
   if (exists(directory) && !std::filesystem::exists(std::filesystem::path(directory) / "CURRENT", ignored)) {
     return rocksdb::Status::Corruption("the file CURRENT is missing");
   }
-  auto s = try_open(directory, o, latch, rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords, to);
-  if (!s.IsCorruption() || latch->closed() || !on_damage(s.ToString())) return s;
-  return try_open(directory, o, latch, rocksdb::WALRecoveryMode::kPointInTimeRecovery, to);
+  rocksdb::DB* db = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const auto s = rocksdb::DB::Open(db_options(directory, o, latch), directory, families_of(o), &handles, &db);
+  if (s.ok()) {
+    to.db.reset(db);
+    std::copy(handles.begin(), handles.end(), to.families.begin());
+  }
+  return s;
 }
 
 }  // namespace coterie

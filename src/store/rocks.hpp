@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -27,12 +26,15 @@ class failure_latch {
   void close(const rocksdb::Status&);
   void close(const std::string& reason);
   bool closed() const { return closed_.load(std::memory_order_acquire); }
+  /// Something was flushed since it was asked last.
+  bool take_flushed() { return flushed_.exchange(false, std::memory_order_acq_rel); }
+  void flushed() { flushed_.store(true, std::memory_order_release); }
   /// The first error, with what to do; only when closed.
   failure why() const;
 
  private:
   const std::string directory_;
-  std::atomic<bool> closed_{false};
+  std::atomic<bool> closed_{false}, flushed_{false};
   mutable std::mutex mutex_;
   std::string reason_;
 };
@@ -53,11 +55,10 @@ struct rocks {
 
   /// Whether there is a database in this directory, be it a damaged one.
   static bool exists(const std::string& directory);
-  /// Opens, or creates where there is none. Damage in the middle of the write-ahead log is told to `on_damage`, which
-  /// notes it durably (or returns false) before the log is cut there; with any other damage opening fails.
+  /// Opens, or creates where there is none. RocksDB's own write-ahead log is not used: what is in the tables was
+  /// flushed, in all families at once.
   static rocksdb::Status open(const std::string& directory, const store::options&,
-                              const std::shared_ptr<failure_latch>&, rocks& to,
-                              const std::function<bool(const std::string& what)>& on_damage);
+                              const std::shared_ptr<failure_latch>&, rocks& to);
 };
 
 }  // namespace coterie

@@ -17,14 +17,17 @@
 #include "store/directory.hpp"
 #include "store/rocks.hpp"
 #include "store/synced_mark.hpp"
+#include "store/wal.hpp"
 
 namespace coterie {
 namespace {
 
-constexpr std::uint64_t format_version = 1;
+constexpr std::size_t keep_batch = 1 << 20;
+constexpr std::uint64_t format_version = 2;
 // Keys of the store's own family; the values are u64, big endian.
 constexpr const char* format_key = "format";
 constexpr const char* generation_key = "generation";
+constexpr const char* position_key = "position";  // the newest record of the write-ahead log in the tables
 
 std::string encode(std::uint64_t v) {
   std::string r(8, '\0');
@@ -48,12 +51,6 @@ struct region {
       : prefix(in == disk::space::state ? encode(generation) : std::string(1, '\0')),
         end(in == disk::space::state ? encode(generation + 1) : std::string(1, '\1')) {}
 };
-
-rocksdb::WriteOptions write_options(bool sync) {
-  rocksdb::WriteOptions r;
-  r.sync = sync;
-  return r;
-}
 
 /// The note that is kept across restarts; empty text = none.
 std::string read_note(const std::filesystem::path& file) {
@@ -101,15 +98,28 @@ struct store::impl {
     if (latch->closed()) return tl::unexpected(latch->why());
     return {};
   }
+  /// Before a call looks at the tables.
+  result<void> up_to_date() {
+    if (auto r = ready(); !r || !logged) return r;
+    return settle();
+  }
   /// Turns a status into a result; an error closes the latch.
   result<void> checked(const rocksdb::Status& s) {
     if (!s.ok()) latch->close(s);
     return ready();
   }
 
+  result<void> open_log();
+  result<std::optional<std::uint64_t>> own_value(const char* key, rocksdb::ReadTier = rocksdb::kReadAllTier);
+
   void add(const disk::batch&, std::uint64_t state_generation);
-  /// Writes what `pending` has collected.
+  /// Writes what `pending` has collected to the log; the tables get it by settle().
   result<void> commit(bool sync);
+  /// Brings what was written last into the tables, and drops the part of the log that they have kept since.
+  result<void> settle();
+  result<void> fill_tables();
+  result<void> flush_tables(bool wait);
+  result<void> drop_log();
   result<void> drop_generations(std::uint64_t from, std::uint64_t to);
   /// Whether any key of `state` is in these generations; `to` not included.
   result<bool> any_generation(std::uint64_t from, std::uint64_t to);
@@ -119,6 +129,9 @@ struct store::impl {
   options o;
   std::shared_ptr<failure_latch> latch;
   rocks database;
+  std::optional<write_ahead_log> log;
+  bool flushing = false;  ///< the tables were told to, because of the log's size
+  bool logged = false;    ///< `pending` is in the log, and not yet in the tables
   std::optional<synced_mark> mark;
   std::string damage;  ///< empty = none
 
@@ -150,9 +163,8 @@ result<void> store::impl::open_all() {
 }
 
 result<void> store::impl::open_database(const std::string& path) {
-  const auto note = [&](const std::string& what) { return note_damage(what).has_value(); };
-  const auto s = rocks::open(path, o, latch, database, note);
-  if (s.ok()) return {};
+  const auto s = rocks::open(path, o, latch, database);
+  if (s.ok()) return open_log();
   const auto name = directory.path().string();
   const auto text = s.ToString();
   if (s.IsInvalidArgument() && text.find("olumn famil") != std::string::npos) {
@@ -170,25 +182,52 @@ result<void> store::impl::open_database(const std::string& path) {
                           name, text));
 }
 
-result<void> store::impl::open_contents(bool existed) {
-  const auto get = [&](const char* key, std::string& value) -> result<bool> {
-    const auto s = database.db->Get(rocksdb::ReadOptions(), database.families[rocks::own], key, &value);
-    if (s.IsNotFound()) return false;
-    if (auto r = checked(s); !r) return tl::unexpected(r.error());
-    return true;
-  };
-  const auto name = directory.path().string();
+result<std::optional<std::uint64_t>> store::impl::own_value(const char* key, rocksdb::ReadTier tier) {
+  rocksdb::ReadOptions read;
+  read.read_tier = tier;
   std::string value;
-  const auto known = get(format_key, value);
-  if (!known) return tl::unexpected(known.error());
-  if (*known && decode(value) > format_version) {
+  const auto s = database.db->Get(read, database.families[rocks::own], key, &value);
+  if (s.IsNotFound()) return std::nullopt;
+  if (auto r = checked(s); !r) return tl::unexpected(r.error());
+  return decode(value);
+}
+
+/// The tables hold everything up to their position, all spaces alike; the log has what came behind.
+result<void> store::impl::open_log() {
+  const auto format = own_value(format_key);
+  if (!format) return tl::unexpected(format.error());
+  if (*format && **format != format_version) {
+    const bool newer = **format > format_version;
     return fail(errc::unavailable,
-                fmt::format("{} was written by a newer version (format {}, this one knows {}): run that "
-                            "version",
-                            name, decode(value), format_version));
+                fmt::format("{} was written by {} version (format {}, this one knows {}): run that version{}",
+                            directory.path().string(), newer ? "a newer" : "an earlier", **format, format_version,
+                            newer ? "" : ", or move it away, and the node joins under a new id"));
   }
-  auto m = synced_mark::open(directory.path() / "synced", !*known);
-  if (!m && *known) {
+  const auto position = own_value(position_key);
+  if (!position) return tl::unexpected(position.error());
+  write_ahead_log::finder found;
+  found.damage = [this](const std::string& what) { return note_damage(what); };
+  found.record = [this](std::uint64_t, std::string payload) {
+    pending = rocksdb::WriteBatch(std::move(payload));
+    return fill_tables();
+  };
+  auto opened =
+      write_ahead_log::open(directory.path() / "db" / "wal", position->value_or(0), {.segment = o.log_segment}, found);
+  if (!opened && latch->closed()) return tl::unexpected(latch->why());
+  if (!opened)
+    return fail(errc::unavailable,
+                fmt::format("{}: make sure that the disk is sound, has space, and belongs to this user",
+                            opened.error().message));
+  log.emplace(std::move(*opened));
+  return {};
+}
+
+result<void> store::impl::open_contents(bool existed) {
+  const auto format = own_value(format_key);
+  if (!format) return tl::unexpected(format.error());
+  const bool known = format->has_value();
+  auto m = synced_mark::open(directory.path() / "synced", !known);
+  if (!m && known) {
     if (auto r = note_damage(m.error().message); !r) return r;
     std::error_code ignored;
     std::filesystem::remove(directory.path() / "synced", ignored);
@@ -199,7 +238,7 @@ result<void> store::impl::open_contents(bool existed) {
                 fmt::format("{}: make sure that the disk is sound and has space", m.error().message));
   }
   mark.emplace(std::move(*m));
-  if (!*known) {
+  if (!known) {
     if (existed && mark->value() > 0) {
       // not a crash while the directory was made: then nothing was ever marked
       if (auto r = note_damage("the database has lost all its contents"); !r) return r;
@@ -210,11 +249,12 @@ result<void> store::impl::open_contents(bool existed) {
     }
     pending.Put(database.families[rocks::own], format_key, encode(format_version));
     pending.Put(database.families[rocks::own], generation_key, encode(generation));
-    return commit(true);
+    auto r = commit(true);
+    return r ? settle() : r;
   }
-  const auto current = get(generation_key, value);
+  const auto current = own_value(generation_key);
   if (!current) return tl::unexpected(current.error());
-  generation = decode(value);
+  generation = current->value_or(1);
   // what an unfinished install or an interrupted clean-up left
   auto r = drop_generations(0, generation);
   return r ? drop_generations(generation + 1, UINT64_MAX) : r;
@@ -285,17 +325,63 @@ void store::impl::add(const disk::batch& b, std::uint64_t state_generation) {
 }
 
 result<void> store::impl::commit(bool sync) {
-  const auto s = database.db->Write(write_options(sync), &pending);
+  if (pending.Count() > 0) {
+    pending.Put(database.families[rocks::own], position_key, encode(log->next()));
+    if (auto r = log->append(pending.Data()); !r) latch->close(r.error().message);
+    logged = true;
+  }
+  if (sync && !latch->closed()) {
+    ++syncs;
+    if (auto r = log->sync(); !r) latch->close(r.error().message);
+  }
+  return ready();
+}
+
+result<void> store::impl::settle() {
+  logged = false;
+  if (auto r = fill_tables(); !r) return r;
+  if (latch->take_flushed()) return drop_log();
+  if (log->size() < o.max_log || flushing) return {};
+  flushing = true;
+  return flush_tables(false);
+}
+
+result<void> store::impl::fill_tables() {
+  rocksdb::WriteOptions w;
+  w.disableWAL = true;
+  const auto s = database.db->Write(w, &pending);
   pending.Clear();
-  if (sync) ++syncs;
+  if (pending.Data().capacity() > keep_batch) pending = rocksdb::WriteBatch();
   return checked(s);
 }
 
+result<void> store::impl::flush_tables(bool wait) {
+  rocksdb::FlushOptions f;
+  f.wait = wait;
+  f.allow_write_stall = true;
+  return checked(database.db->Flush(f, {database.families.begin(), database.families.end()}));
+}
+
+result<void> store::impl::drop_log() {
+  flushing = false;
+  const auto position = own_value(position_key, rocksdb::kPersistedTier);
+  if (!position) return tl::unexpected(position.error());
+  if (auto r = log->drop(position->value_or(0)); !r) latch->close(r.error().message);
+  return ready();
+}
+
 result<void> store::write(std::span<const disk::batch* const> batches, bool sync) {
-  if (auto r = impl_->ready(); !r) return r;
+  if (auto r = impl_->up_to_date(); !r) return r;
   for (const auto* b : batches) impl_->add(*b, impl_->generation);
-  if (impl_->pending.Count() == 0 && !sync) return {};
   return impl_->commit(sync);
+}
+
+result<void> store::settle() { return impl_->up_to_date(); }
+
+result<void> store::prepare() {
+  if (auto r = impl_->up_to_date(); !r) return r;
+  (void)impl_->log->prepare();  // no room now is no harm: whoever needs it will see
+  return {};
 }
 
 result<void> store::write(const disk::batch& b, bool sync) {
@@ -334,7 +420,7 @@ result<store::page> store::impl::scan(const query& q, const view& v) {
 }
 
 result<store::page> store::range(const query& q) {
-  if (auto r = impl_->ready(); !r) return tl::unexpected(r.error());
+  if (auto r = impl_->up_to_date(); !r) return tl::unexpected(r.error());
   if (q.view == 0) return impl_->scan(q, {nullptr, impl_->generation});
   const auto it = impl_->views.find(q.view);
   if (it == impl_->views.end()) return fail(errc::not_found, fmt::format("view {} is not open", q.view));
@@ -342,7 +428,7 @@ result<store::page> store::range(const query& q) {
 }
 
 result<void> store::open_view(std::uint64_t id) {
-  if (auto r = impl_->ready(); !r) return r;
+  if (auto r = impl_->up_to_date(); !r) return r;
   if (id == 0 || impl_->views.contains(id)) return fail(errc::bad_argument, fmt::format("view {} is open already", id));
   if (impl_->views.size() >= impl_->o.max_views) {
     return fail(errc::limit, fmt::format("{} views are open: close one first (max_views)", impl_->views.size()));
@@ -395,17 +481,18 @@ result<void> store::impl::drop_generations(std::uint64_t from, std::uint64_t to)
   if (!any) return tl::unexpected(any.error());
   if (!*any) return {};
   pending.DeleteRange(database[disk::space::state], encode(from), encode(to));
-  return commit(false);
+  auto r = commit(false);
+  return r ? settle() : r;
 }
 
 result<void> store::install_begin() {
-  if (auto r = impl_->ready(); !r) return r;
+  if (auto r = impl_->up_to_date(); !r) return r;
   impl_->installing = true;
   return impl_->drop_generations(impl_->generation + 1, UINT64_MAX);
 }
 
 result<void> store::install_chunk(std::span<const disk::item> items) {
-  if (auto r = impl_->ready(); !r) return r;
+  if (auto r = impl_->up_to_date(); !r) return r;
   if (!impl_->installing) return fail(errc::bad_argument, "no snapshot is being installed");
   const auto prefix = encode(impl_->generation + 1);
   auto* family = impl_->database[disk::space::state];
@@ -413,16 +500,18 @@ result<void> store::install_chunk(std::span<const disk::item> items) {
     const rocksdb::Slice key[] = {prefix, slice(k)}, value = slice(v);
     impl_->pending.Put(family, rocksdb::SliceParts(key, 2), rocksdb::SliceParts(&value, 1));
   }
-  return impl_->commit(false);
+  return impl_->fill_tables();  // not by the log: a crash before the commit drops them anyway
 }
 
 result<void> store::install_commit(const disk::batch& what) {
-  if (auto r = impl_->ready(); !r) return r;
+  if (auto r = impl_->up_to_date(); !r) return r;
   if (!impl_->installing) return fail(errc::bad_argument, "no snapshot is being installed");
+  if (auto r = impl_->flush_tables(true); !r) return r;  // the chunks
   const auto next = impl_->generation + 1;
   impl_->pending.Put(impl_->database.families[rocks::own], generation_key, encode(next));
   impl_->add(what, next);
   if (auto r = impl_->commit(true); !r) return r;
+  if (auto r = impl_->settle(); !r) return r;
   impl_->generation = next;
   impl_->installing = false;
   return impl_->drop_generations(0, next);

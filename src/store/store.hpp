@@ -30,6 +30,7 @@ class store {
     std::size_t write_buffer = 16 << 20;  ///< of a big space; all together are held to four of these
     std::size_t block_cache = 32 << 20;   ///< shared by all spaces
     std::uint64_t max_log = 64 << 20;     ///< of the write-ahead log; reaching it flushes what it covers
+    std::size_t log_segment = 16 << 20;   ///< of the write-ahead log: its files, and one spare
     int max_open_files = 256;
     std::size_t max_views = 64;  ///< open_view fails with errc::limit above it
   };
@@ -64,6 +65,9 @@ class store {
   /// Applies the batches in order as one atomic step; with `sync`, it and everything before it is durable on return.
   result<void> write(std::span<const disk::batch* const>, bool sync);
   result<void> write(const disk::batch&, bool sync);
+  /// A write returns when it is in the write-ahead log. This brings it into the tables now, instead of at the next
+  /// call: for a caller that has something to tell before.
+  result<void> settle();
 
   /// Sees every write before it, or the view. An unknown view: errc::not_found.
   result<page> range(const query&);
@@ -102,6 +106,8 @@ class store {
   /// Whether free space is below the threshold: data proposals should stop. Gives the reserve back to the file system
   /// when that runs out, and takes it again when there is space; so call it about once a second.
   bool low_space();
+  /// Makes room for what will be written next; call it about once a second. May take tens of milliseconds.
+  result<void> prepare();
   /// Synced writes so far.
   std::uint64_t syncs() const;
 

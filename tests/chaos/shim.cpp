@@ -6,9 +6,10 @@
 // after the sync that follows, after the next send on a stream, at the next write to a log after that. Or that write or
 // sync fails.
 //
-// For each file that is written there it keeps, in the same mapped file, how much of it was synced and whether its name
-// was, so that the rack can take away the rest after a kill, as a power loss does. Renames and removals count as
-// durable at once, files only as far as fsync, fdatasync or O_DSYNC went. The layout below is repeated in shim.py.
+// For each file that is written there it keeps, in the same mapped file, how much of it was synced, where it was
+// written over since, and whether its name was synced, so that the rack can take away the rest after a kill, as a power
+// loss does. Renames and removals count as durable at once, files only as far as fsync, fdatasync or O_DSYNC went. The
+// layout below is repeated in shim.py.
 //
 // Environment: CHAOS_CONTROL the file, CHAOS_DATA the directory (absolute). Without them it does nothing.
 
@@ -41,9 +42,10 @@
 namespace {
 
 struct tracked_file {
-  char name[88];           ///< relative to the directory; empty = free
-  std::uint64_t synced;    ///< bytes
-  std::uint32_t named;     ///< its directory was synced since it was made
+  char name[88];                   ///< relative to the directory; empty = free
+  std::uint64_t synced;            ///< bytes
+  std::uint64_t dirty, dirty_end;  ///< what was written since inside of these, by pwrite; empty when equal
+  std::uint32_t named;             ///< its directory was synced since it was made
   std::uint32_t deceived;  ///< a sync failed: the pages are gone, and later syncs succeed without doing anything
 };
 constexpr std::size_t max_files = 2'048;
@@ -74,7 +76,7 @@ struct control {
   char end_on[40];              ///< the text; set before end_at
   alignas(4096) tracked_file files[max_files];
 };
-static_assert(sizeof(tracked_file) == 104 && offsetof(control, end_at) == 48 && offsetof(control, files) == 4096);
+static_assert(sizeof(tracked_file) == 120 && offsetof(control, end_at) == 48 && offsetof(control, files) == 4096);
 static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<point>::is_always_lock_free);
 
 template <class F>
@@ -190,6 +192,17 @@ struct shim {
     on_its_way = stage::written;
     return r;
   }
+  /// The same for a write at a place.
+  template <class Write>
+  ssize_t write_at(int fd, const void* b, std::size_t n, std::uint64_t at, Write real) {
+    auto* f = file_of(fd);
+    if (f != nullptr && shared->no_space.load() == 0) {  // before it is done: it may be the last call
+      const bool clean = f->dirty == f->dirty_end;
+      f->dirty = clean ? at : std::min(f->dirty, at);
+      f->dirty_end = clean ? at + n : std::max(f->dirty_end, at + n);
+    }
+    return write(fd, b, n, real);
+  }
   void sent(int fd) {
     int type = 0;
     socklen_t size = sizeof type;
@@ -214,7 +227,7 @@ struct shim {
       f->named = existed;
       if (existed && ::fstat(fd, &s) == 0) f->synced = static_cast<std::uint64_t>(s.st_size);
     }
-    if ((flags & O_TRUNC) != 0) f->synced = 0, f->deceived = 0;
+    if ((flags & O_TRUNC) != 0) f->synced = f->dirty = f->dirty_end = 0, f->deceived = 0;
     descriptors[fd] = static_cast<std::int16_t>(f - shared->files + 1);
   }
 
@@ -259,8 +272,10 @@ struct shim {
       return -1;
     }
     const int r = real(fd);
-    if (r == 0 && f->deceived == 0 && shared->lying.load() == 0)
+    if (r == 0 && f->deceived == 0 && shared->lying.load() == 0) {
       f->synced = std::max(f->synced, static_cast<std::uint64_t>(s.st_size));
+      f->dirty = f->dirty_end = 0;
+    }
     if (on_way) {
       ends_at(point::after_sync);
       on_its_way = stage::synced;
@@ -419,11 +434,13 @@ ssize_t writev(int fd, const iovec* v, int n) {
 }
 ssize_t pwrite(int fd, const void* b, size_t n, off_t at) {
   REAL(pwrite);
-  return self().write_fails(fd) ? -1 : real(fd, b, n, at);
+  return self().write_at(fd, b, n, static_cast<std::uint64_t>(at),
+                         [at](int file, const void* what, size_t size) { return real(file, what, size, at); });
 }
 ssize_t pwrite64(int fd, const void* b, size_t n, off64_t at) {
   REAL(pwrite64);
-  return self().write_fails(fd) ? -1 : real(fd, b, n, at);
+  return self().write_at(fd, b, n, static_cast<std::uint64_t>(at),
+                         [at](int file, const void* what, size_t size) { return real(file, what, size, at); });
 }
 
 int fsync(int fd) {

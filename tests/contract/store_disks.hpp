@@ -25,6 +25,7 @@ inline store::options small_options() {
   o.write_buffer = 64 << 10;
   o.block_cache = 1 << 20;
   o.max_log = 256 << 10;
+  o.log_segment = 64 << 10;
   return o;
 }
 

@@ -236,7 +236,7 @@ def dead_holder(c):
     victim = next(n for n in "abc" if n != c.leader())
     other = next(n for n in "abc" if n != victim)
     mark, alive = c.folder / "mark", c.folder / "alive"
-    held = subprocess.Popen(c.command(victim, "lock", "exec", "import", "--", "sh", "-c", f"trap '' TERM; while :; do date +%s.%N > {alive}; sleep 0.01; done"),
+    held = subprocess.Popen(c.command(victim, "lock", "exec", "import", "--", "sh", "-c", f"trap '' TERM; while :; do date +%s.%N > {alive}.new; mv {alive}.new {alive}; sleep 0.01; done"),
                             stderr=subprocess.DEVNULL)
     eventually(alive.exists)
     began = time.time()
