@@ -147,6 +147,7 @@ void replica::on_chunk(node_id from, const wire::snapshot_chunk& c, bool expecte
   receiving_->chain = c.chain;
   receiving_->continues = continues;
   disk_.install_commit(std::move(b), snapshot_installed{});
+  core_.on_snapshot_taken();
 }
 
 void replica::on_chunk_saved(const chunk_saved& c) {

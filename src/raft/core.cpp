@@ -205,6 +205,7 @@ void core::hand_out_persist(persist_request& p) {
 
 /// Committed and durable here: an applied entry can always be recovered (docs/consensus.md 1.6).
 void core::hand_out_committed(std::vector<entry>& out) {
+  if (replacing_) return;
   const auto upto = std::min(commit_, log_.durable());
   std::size_t bytes = 0;
   while (handed_apply_ < upto && (out.empty() || bytes < options_.max_committed_bytes)) {

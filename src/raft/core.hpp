@@ -130,6 +130,9 @@ class core {
   /// Outcome of a snapshot transfer to a follower that send_now asked for. On success the follower's append_response
   /// follows too.
   void on_snapshot_sent(node_id, bool ok, instant now);
+  /// The driver's disk has begun to replace the state by a received one: until on_snapshot_installed() nothing is
+  /// handed out to be applied, whatever becomes durable, for it would be written into the state that comes.
+  void on_snapshot_taken() { replacing_ = true; }
   /// The driver installed a received snapshot durably (log discarded where it does not extend it). Everything <=
   /// meta.index is applied.
   void on_snapshot_installed(const snapshot_meta&, instant now);
@@ -308,6 +311,7 @@ class core {
   entry_log log_;
   log_index commit_;        ///< <= log_.last(), never falls
   log_index handed_apply_;  ///< applied_ <= handed_apply_ <= commit_
+  bool replacing_ = false;  ///< the state, by a received one
   log_index applied_;
 
   role role_ = role::follower;

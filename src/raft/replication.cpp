@@ -233,6 +233,7 @@ void core::on_snapshot_request(const message& m, const snapshot_request& s) {
 
 void core::on_snapshot_installed(const snapshot_meta& meta, instant now) {
   observe(now);
+  replacing_ = false;
   if (meta.index < applied_ || !meta.conf.well_formed()) return drop("raft_old_snapshot");
   const bool extends = log_.term_at(meta.index) == meta.when;
   if (!extends && role_ != role::follower) become_follower(hard_.current, {});

@@ -27,7 +27,7 @@ struct transfer_world : active_nodes {
   std::function<bool(const wire::snapshot_chunk&)> lose_chunk;
   std::function<bool(const wire::snapshot_ack&)> lose_ack;
 
-  transfer_world() : active_nodes(3, short_logs()) {
+  explicit transfer_world(engine::options o = short_logs()) : active_nodes(3, std::move(o)) {
     leader = *nodes::leader();
     behind = (leader + 1) % 3;
     cut(behind);
@@ -262,6 +262,40 @@ TEST_CASE("while a received state replaces the old one nothing else moves the lo
   w.lose_chunk = nullptr;
   w.release_disk(w.behind);
   REQUIRE(w.run_until([&] { return w.met(); }, 60s));
+}
+
+TEST_CASE("entries that become durable while a state is installed write nothing into it") {
+  auto o = short_logs();
+  o.snapshot_chunk_bytes = 1 << 20;
+  transfer_world w(o);
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return w.met(); }));
+  // It hears of some entries, which its disk does not confirm; instead of those that follow it gets the state.
+  w.hold_disk(w.behind);
+  w.append(5);
+  w.run(300ms);
+  const auto& raft = *w[w.behind].look().raft;
+  const auto heard = raft.commit();
+  REQUIRE(raft.applied() < heard);
+  const auto chunks = w.lose;
+  w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    const auto* a = r ? std::get_if<raft::append_request>(&r->body) : nullptr;
+    return chunks(from, to, m) || (to == w.behind && a && !a->entries.empty());
+  };
+  w.chunks.clear();
+  w.append(60);
+  w.cut(w.behind);  // so that the leader asks what it has
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return !w.chunks.empty() && w.chunks.back().last; }));
+  w.run(50ms);
+  REQUIRE(raft.commit() == heard);
+  w.release_disk(w.behind);
+  REQUIRE(raft.applied() > heard);
+  w.lose = chunks;
+  REQUIRE(w.run_until([&] { return w.same(); }));
+  w.restart(w.behind);
+  REQUIRE(w.run_until([&] { return w.same(); }));
 }
 
 TEST_CASE("a log that the received state continues is kept behind it") {
