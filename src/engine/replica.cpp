@@ -9,9 +9,8 @@
 namespace coterie::engine {
 
 namespace {
-
-constexpr duration transfer_patience = 10s;
-}  // namespace
+constexpr std::size_t kept_for_others = 4;  // times the bytes at which a log is compacted
+}
 
 replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
     : ctx_(c),
@@ -57,8 +56,11 @@ void replica::on_written(const raft_persist& p) {
 }
 
 void replica::on_unreachable(node_id id, bool crashed) {
-  // What was on its way is lost, even if a stream comes back at once.
-  end_transfer(id, false);
+  // What was on its way is lost, even if a stream comes back at once. A new process knows nothing of a transfer.
+  if (crashed)
+    end_transfer(id, false);
+  else
+    cut_transfer(id);
   core_.on_unreachable(id, crashed, ctx_.now.steady);
 }
 
@@ -69,7 +71,7 @@ void replica::tick() {
 
 instant replica::next_wake() const {
   auto t = core_.next_wake();
-  for (const auto& [id, x] : transfers_) t = std::min(t, x.progress + transfer_patience);
+  for (const auto& [id, x] : transfers_) t = std::min(t, x.paused ? next_chunk_ : x.progress + transfer_patience);
   return t;
 }
 
@@ -159,6 +161,16 @@ void replica::flush_state() {
   disk_.write(std::move(b), false, nobody{});
 }
 
+// The oldest entry that is wanted by whoever gets the state or has just got it. Without it they would need the state
+// again, perhaps for ever (docs/consensus.md 1.7).
+log_index replica::wanted_from() const {
+  auto from = core_.applied();
+  for (const auto& [id, t] : transfers_) from = std::min(from, t.meta.index);
+  for (const auto& x : delivered_)
+    if (ctx_.now.steady - x.when < transfer_patience) from = std::min(from, x.index);
+  return from;
+}
+
 void replica::compact_if_long() {
   const auto first = core_.first_index();
   const auto applied = core_.applied();
@@ -166,7 +178,9 @@ void replica::compact_if_long() {
   const auto& o = *ctx_.opt;
   if (length < o.compact_after_entries && (core_.log_bytes() < o.compact_after_bytes || length < 2)) return;
   const auto keep = length > o.keep_entries * 2 ? o.keep_entries : length / 2;
-  const log_index upto(applied.value - keep);
+  auto upto = log_index(applied.value - keep);
+  if (core_.log_bytes() < kept_for_others * o.compact_after_bytes) upto = std::min(upto, wanted_from());
+  if (upto < first || distance(first, upto) < keep / 2) return;
   const auto meta = core_.compact(upto);
   while (chain_base_ < meta.index) {
     chains_.pop_front();

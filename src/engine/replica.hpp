@@ -42,7 +42,7 @@ class replica {
   void on_written(const raft_persist&);
   void on_chunk_saved(const chunk_saved&);
   void on_installed();
-  void on_unreachable(node_id, bool crashed);
+  void on_unreachable(node_id, bool crashed);  ///< no stream is left
   void tick();
   instant next_wake() const;
   /// Appends commands (leader only), stamped with the wall clock.
@@ -83,8 +83,10 @@ class replica {
     bool as_leader = false;  // to a follower, for Raft
     raft::snapshot_meta meta;
     hash128_value chain;
-    bytes next;
+    bytes begin, after;  ///< keys: of the chunk under way, and of the one behind it
     bool reading = false, last = false;
+    bool paused = false;  ///< the next chunk is read when the rate allows it
+    bool cut = false;     ///< no stream: the chunk goes again when there is one
     instant progress;
   };
   struct reception {  // from a leader, or a parent
@@ -100,11 +102,14 @@ class replica {
   void send(const raft::message&);
   void apply(std::vector<raft::entry>);
   void flush_state();
+  log_index wanted_from() const;
   void compact_if_long();
   bool start_transfer(node_id, bool as_leader);
-  void read_next(node_id);
+  void read_chunk(node_id, transfer&);
   void end_transfer(node_id, bool ok);
   void check_transfers();
+  void cut_transfer(node_id);
+  void go_on(node_id, transfer&);
 
   context& ctx_;
   links& links_;
@@ -116,6 +121,13 @@ class replica {
       chains_;  // running hash after each entry from chain_base_ on; front() belongs to chain_base_
   log_index chain_base_;
   std::map<node_id, transfer> transfers_;
+  static constexpr duration transfer_patience = std::chrono::seconds(10);  ///< from one acknowledged chunk to the next
+  struct delivery {
+    log_index index;
+    instant when;
+  };
+  std::deque<delivery> delivered_;       ///< states that were given to others lately
+  instant next_chunk_ = instant::min();  ///< when the rate allows it
   std::map<read_id, node_id> reads_;
   std::optional<reception> receiving_;
   std::vector<applied_entry> applied_;

@@ -1,6 +1,7 @@
 // Snapshots on their way: a leader, or a parent in the relay tree, streams a frozen view of its state in key ranges,
 // the other node collects the chunks beside its present state and switches atomically (docs/consensus.md 1.7). It
-// acknowledges a chunk when it is written; a cut resumes with a new transfer.
+// acknowledges a chunk when it is written. All chunks of a node keep to one rate; after a cut a leader goes on with the
+// chunk that was not acknowledged.
 #include <algorithm>
 
 #include "engine/recovery.hpp"
@@ -10,7 +11,6 @@
 namespace coterie::engine {
 
 namespace {
-constexpr duration patience = 10s;
 constexpr std::size_t max_transfers = 4;
 }  // namespace
 
@@ -28,9 +28,8 @@ bool replica::start_transfer(node_id to, bool as_leader) {
   t.chain = *chain_at(t.meta.index);
   t.progress = ctx_.now.steady;
   freeze(t.id);
-  transfers_[to] = std::move(t);
   ctx_.stats.add(as_leader ? "snapshot.sent_started" : "snapshot.relayed");
-  read_next(to);
+  go_on(to, transfers_[to] = std::move(t));
   return true;
 }
 
@@ -39,14 +38,19 @@ void replica::freeze(std::uint64_t view) {
   ctx_.emit(open_view{view});
 }
 
-void replica::read_next(node_id to) {
-  auto& t = transfers_[to];
+/// With the chunk that begins at t.begin, as soon as the rate allows it.
+void replica::go_on(node_id to, transfer& t) {
+  t.paused = ctx_.now.steady < next_chunk_;
+  if (!t.paused) read_chunk(to, t);
+}
+
+void replica::read_chunk(node_id to, transfer& t) {
   const auto id = fresh_read();
   reads_[id] = to;
   t.reading = true;
   ctx_.emit(read{.id = id,
                  .in = disk::space::state,
-                 .from = t.next,
+                 .from = t.begin,
                  .to = {},
                  .max_items = 10'000,
                  .max_bytes = ctx_.opt->snapshot_chunk_bytes,
@@ -65,16 +69,22 @@ void replica::on_read(const read_done& r) {
   x.reading = false;
   x.last = !r.more;
   if (!r.items.empty()) {
-    x.next = r.items.back().first;
-    x.next.push_back(std::byte{0});
+    x.after = r.items.back().first;
+    x.after.push_back(std::byte{0});
   }
+  std::size_t size = 0;
+  for (const auto& [key, value] : r.items) size += key.size() + value.size();
+  const auto takes = duration(std::chrono::seconds(1)) * size / std::max<std::size_t>(ctx_.opt->snapshot_rate, 1);
+  next_chunk_ = std::max(next_chunk_, ctx_.now.steady) + takes;
   wire::snapshot_chunk c{x.id, x.number, x.as_leader ? core_.current_term() : term(), x.meta, x.chain, r.items, x.last};
-  if (!links_.send(to, std::move(c))) end_transfer(to, false);
+  if (!links_.send(to, std::move(c))) cut_transfer(to);
 }
 
 void replica::on_chunk_ack(node_id from, const wire::snapshot_ack& a) {
   const auto t = transfers_.find(from);
-  if (t == transfers_.end() || t->second.id != a.transfer || t->second.number != a.number || t->second.reading) return;
+  if (t == transfers_.end() || t->second.id != a.transfer || t->second.number != a.number || t->second.reading ||
+      t->second.paused)
+    return;
   if (!a.ok) return end_transfer(from, false);
   t->second.progress = ctx_.now.steady;
   if (t->second.last) {
@@ -82,25 +92,47 @@ void replica::on_chunk_ack(node_id from, const wire::snapshot_ack& a) {
     return;
   }
   ++t->second.number;
-  read_next(from);
+  t->second.begin = t->second.after;
+  go_on(from, t->second);
 }
 
 void replica::end_transfer(node_id to, bool ok) {
   const auto t = transfers_.find(to);
   if (t == transfers_.end()) return;
   ctx_.emit(close_view{t->second.id});
+  if (ok) delivered_.push_back({t->second.meta.index, ctx_.now.steady});
+  if (delivered_.size() > max_transfers) delivered_.pop_front();
   std::erase_if(reads_, [&](const auto& r) { return r.second == to; });
   transfers_.erase(t);
   core_.on_snapshot_sent(to, ok, ctx_.now.steady);
 }
 
+void replica::cut_transfer(node_id to) {
+  const auto t = transfers_.find(to);
+  if (t == transfers_.end()) return;
+  if (t->second.number == 0) return end_transfer(to, false);  // nothing to be kept for
+  t->second.cut = true;
+  t->second.reading = t->second.paused = false;
+  std::erase_if(reads_, [&](const auto& r) { return r.second == to; });
+}
+
 void replica::check_transfers() {
-  std::vector<node_id> stuck;
-  for (const auto& [id, t] : transfers_)
-    if ((t.as_leader && core_.current_role() != raft::role::leader) || ctx_.now.steady - t.progress >= patience ||
-        !links_.up(id))
-      stuck.push_back(id);
-  for (const auto id : stuck) end_transfer(id, false);
+  const auto now = ctx_.now.steady;
+  std::vector<node_id> over;
+  for (auto& [id, t] : transfers_) {
+    // Whoever asked a parent asks another one when the stream is gone.
+    const bool wanted = t.as_leader ? core_.current_role() == raft::role::leader : !t.cut;
+    if (!wanted || now - t.progress >= transfer_patience) {
+      over.push_back(id);
+    } else if (t.cut && links_.up(id)) {
+      t.cut = false;
+      ctx_.stats.add("snapshot.resumed");
+      go_on(id, t);
+    } else if (t.paused) {
+      go_on(id, t);
+    }
+  }
+  for (const auto id : over) end_transfer(id, false);
 }
 
 void replica::on_chunk(node_id from, const wire::snapshot_chunk& c, bool expected) {

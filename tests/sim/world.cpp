@@ -187,6 +187,7 @@ void world::start(std::size_t i) {
   o.voters.standbys = set_.standbys;
   o.relay_fan_out = set_.fan_out;
   o.snapshot_chunk_bytes = set_.chunk_bytes;
+  o.snapshot_rate = set_.chunk_bytes * 50;
   o.max_inflight_requests = set_.max_requests;
   o.raft.max_append_entries = set_.max_append_entries;
   o.raft.max_append_bytes = set_.max_append_bytes;

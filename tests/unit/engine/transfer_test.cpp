@@ -1,5 +1,6 @@
 // The state on its way from a leader to a node whose log no longer meets the leader's: whole, broken, stale, damaged.
 #include <algorithm>
+#include <numeric>
 
 #include "catch.hpp"
 #include "machine/types.hpp"
@@ -99,18 +100,77 @@ TEST_CASE("a chunk or an acknowledgement that is lost costs a transfer, and the 
   REQUIRE(w.run_until([&] { return w.met(); }, 60s));
 }
 
-TEST_CASE("a transfer whose stream breaks begins again") {
+TEST_CASE("a transfer whose stream breaks goes on with the chunk that was lost") {
   transfer_world w;
+  const bool forgotten = GENERATE(false, true);  // the chunk, or the word that it came
   bool broken = false;
-  w.lose_chunk = [&](const auto& c) {
-    if (c.number == 1) broken = true;
-    return broken && c.transfer == w.chunks.front().transfer;
-  };
+  w.lose_chunk = [&](const auto& c) { return !forgotten && c.number == 2 && !std::exchange(broken, true); };
+  w.lose_ack = [&](const auto& a) { return forgotten && a.number == 2 && !std::exchange(broken, true); };
   w.cut(w.behind, false);
   REQUIRE(w.run_until([&] { return broken; }));
   w.end_streams(w.behind, false);
   REQUIRE(w.run_until([&] { return w.met(); }, 2s));
+  REQUIRE(w.counted(w.leader, "snapshot.resumed") == 1);
+  std::vector<std::uint64_t> numbers;
+  for (const auto& c : w.chunks) {
+    REQUIRE(c.transfer == w.chunks.front().transfer);
+    numbers.push_back(c.number);
+  }
+  std::vector<std::uint64_t> expected(w.chunks.back().number + 1);
+  std::iota(expected.begin(), expected.end(), 0);
+  expected.insert(expected.begin() + 2, 2);
+  REQUIRE(numbers == expected);
+  w.restart(w.behind);
+  REQUIRE(w.run_until([&] { return w.same(); }));
+}
+
+TEST_CASE("a cut that lasts ends a transfer") {
+  transfer_world w;
+  w.lose_chunk = [](const auto& c) { return c.number == 2; };
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return w.chunks.size() > 2; }));
+  w.cut(w.behind);
+  w.run(12s);
+  w.lose_chunk = nullptr;
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return w.met(); }));
+  REQUIRE(w.counted(w.leader, "snapshot.resumed") == 0);
   REQUIRE(w.chunks.back().transfer != w.chunks.front().transfer);
+}
+
+TEST_CASE("the log that follows a state is kept for whoever gets it") {
+  auto o = short_logs();
+  o.snapshot_rate = 10'000;
+  transfer_world w(o);
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return w.chunks.size() > 2; }));
+  w.append(100);  // five times what makes a log too long
+  REQUIRE(!w.chunks.back().last);
+  REQUIRE(w.run_until([&] { return w.met(); }));
+  REQUIRE(w.counted(w.behind, "snapshot.installed") == 1);
+  // Nobody needs it any more.
+  w.run(11s);
+  w.append(30);
+  const auto& raft = *w[w.leader].look().raft;
+  REQUIRE(distance(raft.first_index(), raft.last_index()) < 60);
+}
+
+TEST_CASE("chunks keep to the rate of the node that sends them") {
+  auto o = short_logs();
+  o.snapshot_rate = 10'000;
+  transfer_world w(o);
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return !w.chunks.empty(); }));
+  const auto begun = w.now().steady;
+  REQUIRE(w.run_until([&] { return w.met(); }));
+  std::size_t bytes = 0;
+  for (const auto& c : w.chunks)
+    for (const auto& [k, v] : c.items)
+      if (!c.last) bytes += k.size() + v.size();
+  const auto wanted = duration(1s) * bytes / o.snapshot_rate;
+  REQUIRE(bytes > 5'000);
+  REQUIRE(w.now().steady - begun >= wanted);
+  REQUIRE(w.now().steady - begun <= wanted + 500ms);
 }
 
 TEST_CASE(
@@ -270,6 +330,7 @@ TEST_CASE("entries that become durable while a state is installed write nothing 
   transfer_world w(o);
   w.cut(w.behind, false);
   REQUIRE(w.run_until([&] { return w.met(); }));
+  w.run(11s);  // the log is not kept for it any more
   // It hears of some entries, which its disk does not confirm; instead of those that follow it gets the state.
   w.hold_disk(w.behind);
   w.append(5);
