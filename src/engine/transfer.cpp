@@ -12,6 +12,7 @@ namespace coterie::engine {
 
 namespace {
 constexpr std::size_t max_transfers = 4;
+constexpr duration burst = 20ms;
 }  // namespace
 
 bool replica::offer_state(node_id to) { return transfers_.contains(to) || start_transfer(to, false); }
@@ -38,9 +39,10 @@ void replica::freeze(std::uint64_t view) {
   ctx_.emit(open_view{view});
 }
 
-/// With the chunk that begins at t.begin, as soon as the rate allows it.
+/// With the chunk that begins at t.begin, as soon as the rate allows it; up to a burst, so that it does not depend on
+/// timers.
 void replica::go_on(node_id to, transfer& t) {
-  t.paused = ctx_.now.steady < next_chunk_;
+  t.paused = ctx_.now.steady + burst < next_chunk_;
   if (!t.paused) read_chunk(to, t);
 }
 
