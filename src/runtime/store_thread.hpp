@@ -59,6 +59,7 @@ class store_thread {
   const options opt_;
 
   // Of the thread alone.
+  std::uint64_t steps_ = 0;  // since the last look around
   bool failed_ = false, low_ = false;
   log_index log_end_, durable_end_, marked_;  // the log as written, as synced, as noted in the synced mark
 

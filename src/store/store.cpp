@@ -247,6 +247,7 @@ result<void> store::impl::open_contents(bool existed) {
       if (auto r = mark_value(0); !r) return r;
       if (auto r = clear_damage(); !r) return r;
     }
+    (void)log->prepare();  // the first segment is used for long; without room for it the write tells
     pending.Put(database.families[rocks::own], format_key, encode(format_version));
     pending.Put(database.families[rocks::own], generation_key, encode(generation));
     auto r = commit(true);

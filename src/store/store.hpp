@@ -106,7 +106,8 @@ class store {
   /// Whether free space is below the threshold: data proposals should stop. Gives the reserve back to the file system
   /// when that runs out, and takes it again when there is space; so call it about once a second.
   bool low_space();
-  /// Makes room for what will be written next; call it about once a second. May take tens of milliseconds.
+  /// Makes room for what will be written next, so that it is quicker; may take tens of milliseconds, so call it when
+  /// nobody waits.
   result<void> prepare();
   /// Synced writes so far.
   std::uint64_t syncs() const;

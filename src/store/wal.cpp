@@ -144,7 +144,7 @@ result<void> write_ahead_log::recover(std::uint64_t after, const finder& f) {
     if (bad != std::errc()) continue;
     const std::string_view kind(rest);
     if (kind == ".log") segments_.push_back({first, 0, x.path()});
-    if (kind == spare_suffix && x.file_size(error) == opt_.segment && spares_.size() < opt_.keep)
+    if (kind == spare_suffix && x.file_size(error) <= opt_.segment && spares_.size() < opt_.keep)
       spares_.push_back(x.path());
     else if (kind == spare_suffix)
       fs::remove(x.path(), error);
@@ -213,10 +213,7 @@ result<void> write_ahead_log::recover(std::uint64_t after, const finder& f) {
 result<void> write_ahead_log::open_last() {
   const auto& last = segments_.back();
   file_ = file_descriptor(::open(last.file.c_str(), O_RDWR | O_CLOEXEC));
-  struct stat s {};
-  if (!file_ || ::fstat(file_.get(), &s) != 0 || ::fsync(file_.get()) != 0 || !sync_directory(directory_))
-    return failed(last.file, errno);
-  room_ = static_cast<std::uint64_t>(s.st_size);
+  if (!file_ || ::fsync(file_.get()) != 0 || !sync_directory(directory_)) return failed(last.file, errno);
   return {};
 }
 
@@ -236,7 +233,7 @@ result<void> write_ahead_log::write(std::string_view what, std::uint64_t at) {
 result<void> write_ahead_log::append(std::string_view payload) {
   const auto size = record_header + payload.size();
   if (payload.size() > UINT32_MAX) return fail(errc::limit, "a batch of 4 GiB or more can't be written");
-  if (!file_ || (segments_.back().used + size > room_ && segments_.back().used > segment_header))
+  if (!file_ || (segments_.back().used + size > opt_.segment && segments_.back().used > segment_header))
     if (auto r = begin_segment(); !r) return r;
   buffer_.clear();
   put(buffer_, std::uint64_t{0});
@@ -279,17 +276,18 @@ result<void> write_ahead_log::prepare() {
   return failed(made, error);
 }
 
+/// In a spare file, or else in one that grows: filling it now would keep somebody waiting.
 result<void> write_ahead_log::begin_segment() {
   if (durable_ + 1 < next_)
     if (auto r = sync(); !r) return r;
-  if (auto r = prepare(); !r) return r;
   segments_.push_back({next_, segment_header, name_of(directory_, next_, log_suffix)});
   const auto& file = segments_.back().file;
-  if (::rename(spares_.back().c_str(), file.c_str()) != 0) return failed(file, errno);
-  spares_.pop_back();
-  file_ = file_descriptor(::open(file.c_str(), O_RDWR | O_CLOEXEC));
+  if (!spares_.empty()) {
+    if (::rename(spares_.back().c_str(), file.c_str()) != 0) return failed(file, errno);
+    spares_.pop_back();
+  }
+  file_ = file_descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!file_ || !sync_directory(directory_)) return failed(file, errno);
-  room_ = opt_.segment;
   salt_ = fresh_salt();
   std::string header(magic);
   put(header, next_);
@@ -303,7 +301,7 @@ result<void> write_ahead_log::drop(std::uint64_t number) {
     const auto old = std::move(segments_.front());
     segments_.pop_front();
     struct stat s {};
-    const bool fits = ::stat(old.file.c_str(), &s) == 0 && static_cast<std::size_t>(s.st_size) == opt_.segment;
+    const bool fits = ::stat(old.file.c_str(), &s) == 0 && static_cast<std::size_t>(s.st_size) <= opt_.segment;
     const bool wanted = fits && segments_.size() + spares_.size() < opt_.keep;
     const auto spare = name_of(directory_, old.first, spare_suffix);
     if ((wanted ? ::rename(old.file.c_str(), spare.c_str()) : ::unlink(old.file.c_str())) != 0)

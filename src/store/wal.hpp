@@ -1,6 +1,6 @@
-// The write-ahead log: numbered records in segment files that are filled before they are used, so that a sync has no
-// metadata to write (docs/decisions/0007-a-log-file-of-our-own.md). Knows files and bytes; nothing of RocksDB nor of
-// what a record says. docs/storage.md tells the format. Private to src/store.
+// The write-ahead log: numbered records in segment files that were filled before, by old records or in an idle moment,
+// so that a sync has no metadata to write (docs/decisions/0007-a-log-file-of-our-own.md). Knows files and bytes;
+// nothing of RocksDB nor of what a record says. docs/storage.md tells the format. Private to src/store.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +43,8 @@ class write_ahead_log {
   result<void> sync();
   /// Records up to `number` are in the tables: segments that hold nothing else go.
   result<void> drop(std::uint64_t number);
-  /// Makes a spare segment if there is none; takes as long as filling a file.
+  /// Makes a spare segment if there is none; takes as long as filling a file. Without one a segment is a file that
+  /// grows.
   result<void> prepare();
   /// Bytes of the records that were not dropped, by whole segments.
   std::uint64_t size() const;
@@ -67,7 +68,7 @@ class write_ahead_log {
   std::deque<segment> segments_;  ///< the last is written to, when file_ is open
   std::vector<std::filesystem::path> spares_;
   file_descriptor file_;
-  std::uint64_t salt_ = 0, room_ = 0;  ///< of the last segment
+  std::uint64_t salt_ = 0;  ///< of the last segment
   std::uint64_t next_ = 1, durable_ = 0;
   std::string buffer_;
 };
