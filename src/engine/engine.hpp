@@ -34,7 +34,7 @@ struct options {
   std::size_t compact_after_entries = 100'000, compact_after_bytes = 64u << 20, keep_entries = 10'000;
   std::size_t snapshot_chunk_bytes = 256u << 10;
   std::size_t snapshot_rate = 256u << 20;  ///< bytes a second that a node sends of its state, to all who need it
-  std::size_t max_events = 4'096;         ///< ring of recent events for event streams
+  std::size_t max_events = 4'096;          ///< ring of recent events for event streams
   std::size_t max_channel = 64, max_body = 65'536;
   std::size_t invalidation_ring = 4'096;
   std::size_t relay_fan_out = 8;  ///< nodes that one feeds (docs/consensus.md 1.3)
