@@ -374,6 +374,41 @@ TEST_CASE("no room for the next segment is an error that says so, and loses noth
   w.expect(end);
 }
 
+TEST_CASE("whatever is damaged, there is a prefix, and nothing that was not written", "[wal]") {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    INFO("seed " << seed);
+    rng random(seed);
+    log_world w;
+    w.open();
+    for (auto n = 1 + random.below(80); n > 0; --n) {
+      w.append(20 + random.below(200));
+      if (random.chance(0.3)) REQUIRE(w.log->sync());
+    }
+    const auto written = w.log->next() - 1;
+    w.log.reset();
+    for (auto n = 1 + random.below(4); n > 0; --n) {
+      const auto all = w.segments();
+      if (all.empty()) break;
+      const auto& file = all[random.below(all.size())];
+      const auto size = fs::file_size(file);
+      if (random.chance(0.1))
+        fs::remove(file);
+      else if (random.chance(0.2))
+        fs::resize_file(file, random.below(size + 100));
+      else if (size > 0)
+        w.change(file, random.below(size), static_cast<char>(1 + random.below(255)));
+    }
+    w.open();
+    const auto n = w.found.size();
+    REQUIRE(n <= written);
+    w.expect(n);
+    w.fill(3);
+    w.open();
+    w.expect(n + 3);
+    REQUIRE(w.damage.empty());
+  }
+}
+
 TEST_CASE("after any power loss there is a prefix, with all that was synced, and no false alarm", "[wal]") {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     INFO("seed " << seed);
