@@ -51,6 +51,17 @@ def nobody():
     check("no node", status == 3 and errors.startswith("coterie: no node"), errors)
 
 
+def gossip_only(folder):
+    folder.mkdir()
+    c = cluster(folder)
+    c.start("a", "--gossip-only")
+    try:
+        check("a node without a log says so", eventually(lambda: "no log: this node runs with --gossip-only\n" in run("status")[1]), run("status"))
+        check("and refuses what needs one", run("lock", "exec", "x", "--", "true")[0] > 100)
+    finally:
+        c.end()
+
+
 def membership():
     status, out, errors = run("members", "--wait", "3", "--timeout", "30s", "--json")
     check("members --wait", status == 0 and [m["name"] for m in json.loads(out)] == ["a", "b", "c"], out + errors)
@@ -133,6 +144,7 @@ def main():
         os.environ["XDG_RUNTIME_DIR"] = str(folder)
         usage()
         nobody()
+        gossip_only(folder / "gossip")
         c = started(folder)
         try:
             membership()

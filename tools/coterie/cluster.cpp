@@ -164,9 +164,12 @@ int show_status(const common& c) {
   print_text(fmt::format("node {} ({})  {}{}        cluster {}{}  view {}\n", s.node, s.self.short_str(),
                          paint(colour_of(s.state), s.state), s.ready ? ", ready" : ", not ready", s.cluster,
                          s.id ? fmt::format(" ({})", s.id.short_str()) : "", s.view));
-  print_text(fmt::format("leader {}  term {}  commit {}  applied {}  quorum {}{} of {}\n",
-                         s.leader.empty() ? "none" : s.leader, s.term, s.commit, s.applied,
-                         s.quorum ? "" : "lost: ", s.quorum_alive, s.quorum_size));
+  if (s.quorum_size > 0)
+    print_text(fmt::format("leader {}  term {}  commit {}  applied {}  quorum {}{} of {}\n",
+                           s.leader.empty() ? "none" : s.leader, s.term, s.commit, s.applied,
+                           s.quorum ? "" : "lost: ", s.quorum_alive, s.quorum_size));
+  else
+    print_text(s.ready ? "no log: this node runs with --gossip-only\n" : "no log yet\n");
   if (!s.place.role.empty())
     print_text(
         fmt::format("role {}{}{}\n", s.place.role,
