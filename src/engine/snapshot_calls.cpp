@@ -14,6 +14,9 @@ void snapshot_calls::begin(call_id id, replica& rep) {
   if (views_.size() >= max_views)
     return ctx_.refuse(id, errc::limit,
                        "several snapshots are being read from this node: try again later, or another node");
+  if (rep.installing())
+    return ctx_.refuse(id, errc::unavailable,
+                       "this node is receiving a newer state now: try again in a moment, or another node");
   const auto& core = rep.core();
   wire::snapshot_page head;
   head.view = ctx_.random.next() | 1;

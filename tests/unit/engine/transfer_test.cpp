@@ -319,6 +319,7 @@ TEST_CASE("while a received state replaces the old one nothing else moves the lo
   REQUIRE(w.counted(w.behind, "raft.dropped_while_installing") > 0);
   REQUIRE(w[w.behind].look().raft->applied() == applied);
   REQUIRE(!w.answer_to(w.chunks.front()).ok);
+  REQUIRE(refusal(w.ask(w.behind, wire::read_snapshot{0, {}, true})) == errc::unavailable);
   w.lose_chunk = nullptr;
   w.release_disk(w.behind);
   REQUIRE(w.run_until([&] { return w.met(); }, 60s));
