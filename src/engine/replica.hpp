@@ -75,6 +75,8 @@ class replica {
   bool offer_state(node_id);
   /// A view of the disk that holds exactly the applied state.
   void freeze(std::uint64_t view);
+  /// Asks the disk for a chunk of such a view, from this key on; the answer comes under this number.
+  read_id read_state(bytes from, std::uint64_t view);
   read_id fresh_read() { return read_id(++next_read_); }
 
  private:

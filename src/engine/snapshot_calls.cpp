@@ -39,16 +39,7 @@ void snapshot_calls::next(call_id id, const wire::read_snapshot& r, replica& rep
 
 void snapshot_calls::read_page(call_id id, std::uint64_t view, bytes from, replica& rep) {
   views_[view].until = ctx_.now.steady + view_patience;
-  const auto r = rep.fresh_read();
-  reads_[r] = {id, view};
-  ctx_.emit(read{.id = r,
-                 .in = disk::space::state,
-                 .from = std::move(from),
-                 .to = {},
-                 .max_items = 10'000,
-                 .max_bytes = ctx_.opt->snapshot_chunk_bytes,
-                 .reverse = false,
-                 .view = view});
+  reads_[rep.read_state(std::move(from), view)] = {id, view};
 }
 
 bool snapshot_calls::on_read(const read_done& r) {

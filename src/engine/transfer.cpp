@@ -34,6 +34,19 @@ bool replica::start_transfer(node_id to, bool as_leader) {
   return true;
 }
 
+read_id replica::read_state(bytes from, std::uint64_t view) {
+  const auto id = fresh_read();
+  ctx_.emit(read{.id = id,
+                 .in = disk::space::state,
+                 .from = std::move(from),
+                 .to = {},
+                 .max_items = 10'000,
+                 .max_bytes = ctx_.opt->snapshot_chunk_bytes,
+                 .reverse = false,
+                 .view = view});
+  return id;
+}
+
 void replica::freeze(std::uint64_t view) {
   flush_state();  // a state that was only derived from the genesis record is not on disk yet
   ctx_.emit(open_view{view});
@@ -47,17 +60,8 @@ void replica::go_on(node_id to, transfer& t) {
 }
 
 void replica::read_chunk(node_id to, transfer& t) {
-  const auto id = fresh_read();
-  reads_[id] = to;
+  reads_[read_state(t.begin, t.id)] = to;
   t.reading = true;
-  ctx_.emit(read{.id = id,
-                 .in = disk::space::state,
-                 .from = t.begin,
-                 .to = {},
-                 .max_items = 10'000,
-                 .max_bytes = ctx_.opt->snapshot_chunk_bytes,
-                 .reverse = false,
-                 .view = t.id});
 }
 
 void replica::on_read(const read_done& r) {

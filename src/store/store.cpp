@@ -115,6 +115,8 @@ struct store::impl {
   void add(const disk::batch&, std::uint64_t state_generation);
   /// Writes what `pending` has collected to the log; the tables get it by settle().
   result<void> commit(bool sync);
+  /// The same, and the tables at once.
+  result<void> commit_through(bool sync);
   /// Brings what was written last into the tables, and drops the part of the log that they have kept since.
   result<void> settle();
   result<void> fill_tables();
@@ -250,8 +252,7 @@ result<void> store::impl::open_contents(bool existed) {
     (void)log->prepare();  // the first segment is used for long; without room for it the write tells
     pending.Put(database.families[rocks::own], format_key, encode(format_version));
     pending.Put(database.families[rocks::own], generation_key, encode(generation));
-    auto r = commit(true);
-    return r ? settle() : r;
+    return commit_through(true);
   }
   const auto current = own_value(generation_key);
   if (!current) return tl::unexpected(current.error());
@@ -336,6 +337,11 @@ result<void> store::impl::commit(bool sync) {
     if (auto r = log->sync(); !r) latch->close(r.error().message);
   }
   return ready();
+}
+
+result<void> store::impl::commit_through(bool sync) {
+  auto r = commit(sync);
+  return r ? settle() : r;
 }
 
 result<void> store::impl::settle() {
@@ -482,8 +488,7 @@ result<void> store::impl::drop_generations(std::uint64_t from, std::uint64_t to)
   if (!any) return tl::unexpected(any.error());
   if (!*any) return {};
   pending.DeleteRange(database[disk::space::state], encode(from), encode(to));
-  auto r = commit(false);
-  return r ? settle() : r;
+  return commit_through(false);
 }
 
 result<void> store::install_begin() {
@@ -511,8 +516,7 @@ result<void> store::install_commit(const disk::batch& what) {
   const auto next = impl_->generation + 1;
   impl_->pending.Put(impl_->database.families[rocks::own], generation_key, encode(next));
   impl_->add(what, next);
-  if (auto r = impl_->commit(true); !r) return r;
-  if (auto r = impl_->settle(); !r) return r;
+  if (auto r = impl_->commit_through(true); !r) return r;
   impl_->generation = next;
   impl_->installing = false;
   return impl_->drop_generations(0, next);

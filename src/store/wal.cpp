@@ -143,7 +143,7 @@ result<void> write_ahead_log::recover(std::uint64_t after, const finder& f) {
     const auto [rest, bad] = std::from_chars(name.data(), name.data() + name.size(), first);
     if (bad != std::errc()) continue;
     const std::string_view kind(rest);
-    if (kind == ".log") segments_.push_back({first, 0, x.path()});
+    if (kind == log_suffix) segments_.push_back({first, 0, x.path()});
     if (kind == spare_suffix && x.file_size(error) <= opt_.segment && spares_.size() < opt_.keep)
       spares_.push_back(x.path());
     else if (kind == spare_suffix)
