@@ -172,6 +172,9 @@ void replica::on_chunk(node_id from, const wire::snapshot_chunk& c, bool expecte
   ++receiving_->next;
   if (!c.last) return disk_.install_chunk(c.items, chunk_saved{from, c.transfer, c.number});
   disk_.install_chunk(c.items, nobody{});
+  // What this turn has brought into the old log reaches the disk before that log goes.
+  while (settle()) {
+  }
   // What is being sent from here is of a state that goes.
   while (!transfers_.empty()) end_transfer(transfers_.begin()->first, false);
   // The log keeps what follows the snapshot if it really continues it (paper section 7), else it starts over.

@@ -119,6 +119,16 @@ void consensus_checker::check_committed(std::size_t i, const raft::core& r, cons
   }
 }
 
+namespace {
+/// An entry is on the disk, or a state that it went into.
+bool is_durable(const test::memory_disk& disk, log_index i) {
+  if (disk.durable(disk::space::log, engine::log_key(i))) return true;
+  const auto base = disk.durable(disk::space::meta, to_bytes("log_base"));
+  const auto meta = base ? wire::decode_snapshot_meta(base->view()) : result<wire::decoded_snapshot_meta>();
+  return meta && meta->meta.index >= i;
+}
+}  // namespace
+
 void durability_checker::sent(std::size_t from, byte_view frame) {
   constexpr std::size_t answers = 256;  // no answer of consensus is longer; what is longer is not looked into
   if (frame.size() > answers || !world_.up(from)) return;
@@ -129,7 +139,7 @@ void durability_checker::sent(std::size_t from, byte_view frame) {
   if (const auto* f = std::get_if<wire::fetched>(&e->body); f && !f->entries.empty()) {
     const auto* r = world_.node(from).look().raft;
     const auto last = f->entries.back().index;
-    if (r && last >= r->first_index() && (last > r->commit() || !disk.durable(disk::space::log, engine::log_key(last))))
+    if (r && last >= r->first_index() && (last > r->commit() || !is_durable(disk, last)))
       fail(fmt::format("it passes entry {} on before that is committed and durable", last));
   }
   const auto* m = std::get_if<raft::message>(&e->body);
@@ -143,8 +153,7 @@ void durability_checker::sent(std::size_t from, byte_view frame) {
     // One of an older term may leave when what it is about was durable and is overwritten already: that it is late is
     // no different from a slow network.
     const auto* r = world_.node(from).look().raft;
-    if (r && m->when == r->current_term() && a->match >= r->first_index() &&
-        !disk.durable(disk::space::log, engine::log_key(a->match)))
+    if (r && m->when == r->current_term() && a->match >= r->first_index() && !is_durable(disk, a->match))
       fail(fmt::format("it acknowledges entry {} to {} in term {} before it is durable", a->match, m->to.short_str(),
                        m->when));
   }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -117,9 +118,7 @@ class nodes {
       auto [i, e] = std::move(events_.front());
       events_.pop_front();
       if (list_[i].over) continue;
-      std::vector<engine::action> actions;
-      list_[i].engine->step({&e, 1}, now_, actions);
-      for (auto& a : actions) perform(i, a);
+      turn(i, {&e, 1});
     }
   }
   engine::call_id call(std::size_t i, wire::request r, std::optional<std::chrono::milliseconds> timeout = {}) {
@@ -178,13 +177,20 @@ class nodes {
   }
   memory_disk& disk(std::size_t i) { return list_[i].disk; }
 
-  /// As if node `from` said this to node `to`, on the stream between them.
-  void say(std::size_t from, std::size_t to, wire::peer_message what) {
+  /// As if node `from` said this to node `to`, on the stream between them; all of it comes in one turn.
+  void say(std::size_t from, std::size_t to, std::vector<wire::peer_message> all) {
     for (const auto& [mine, s] : list_[from].streams) {
       if (s.to != to) continue;
-      deliver(to, s.there, {list_[from].engine->look().genesis->state().id, meta_group, std::move(what)});
+      std::vector<engine::event> events;
+      for (auto& what : all)
+        events.push_back(frame(s.there, {list_[from].engine->look().genesis->state().id, meta_group, std::move(what)}));
+      settle();
+      turn(to, events);
       return settle();
     }
+  }
+  void say(std::size_t from, std::size_t to, wire::peer_message what) {
+    say(from, to, std::vector<wire::peer_message>{std::move(what)});
   }
 
   engine::stream_id connect(std::size_t i, address from = {"10.9.9.9", 7400}) {
@@ -196,7 +202,7 @@ class nodes {
   }
   const outsider& at(engine::stream_id id) { return outside_[id]; }
   void hear(engine::stream_id id, wire::envelope e) {
-    deliver(outside_[id].at, id, std::move(e));
+    tell(outside_[id].at, frame(id, e));
     settle();
   }
   /// The first of this kind that was said to an outsider.
@@ -251,9 +257,14 @@ class nodes {
       if (list_[i].at == a && !list_[i].over) return i;
     return std::nullopt;
   }
-  void deliver(std::size_t to, engine::stream_id there, wire::envelope e) {
-    const auto frame = wire::encode(e);
-    tell(to, engine::frame_in{there, {frame.begin() + wire::header_size, frame.end()}});
+  static engine::frame_in frame(engine::stream_id there, const wire::envelope& e) {
+    const auto whole = wire::encode(e);
+    return {there, {whole.begin() + wire::header_size, whole.end()}};
+  }
+  void turn(std::size_t i, std::span<const engine::event> events) {
+    std::vector<engine::action> actions;
+    list_[i].engine->step(events, now_, actions);
+    for (auto& a : actions) perform(i, a);
   }
   void forward(std::size_t i, const engine::send_frame& x) {
     const byte_view body = byte_view(x.frame).subspan(wire::header_size);

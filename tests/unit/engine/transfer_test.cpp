@@ -360,6 +360,30 @@ TEST_CASE("entries that become durable while a state is installed write nothing 
   REQUIRE(w.run_until([&] { return w.same(); }));
 }
 
+TEST_CASE("an entry that came in the turn of the last chunk is not left behind by the old log") {
+  transfer_world w;
+  std::optional<wire::snapshot_chunk> last;
+  w.lose_chunk = [&](const auto& c) {
+    if (c.last) last = c;
+    return c.last;
+  };
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return last.has_value(); }));
+  const auto& raft = *w[w.behind].look().raft;
+  const auto end = raft.last_index();
+  const raft::entry next{*raft.term_at(end), end.next(), raft::entry_kind::noop, {}, {}};
+  w.say(w.leader, w.behind,
+        {raft::message{w.id(w.leader), w.id(w.behind), raft.current_term(),
+                       raft::append_request{end, *raft.term_at(end), end, {next}}},
+         *last});
+  REQUIRE(w.counted(w.behind, "snapshot.installed") == 1);
+  REQUIRE(raft.first_index() > next.index);
+  w.restart(w.behind);
+  REQUIRE(!w.end_of(w.behind));
+  w.lose_chunk = nullptr;
+  REQUIRE(w.run_until([&] { return w.same(); }));
+}
+
 TEST_CASE("a log that the received state continues is kept behind it") {
   transfer_world w;
   w.cut(w.behind, false);
