@@ -61,7 +61,7 @@ struct member {
   std::string name;
   std::string id;       ///< 32 hexadecimal digits, for the life of its data
   std::string address;  ///< host:port
-  std::string state;    ///< alive, suspect, stopping, unreachable or left
+  std::string state;    ///< alive, suspect, stopping, unreachable, failed or left
   std::string role;     ///< voter, standby, observer, or empty while there is no log
   std::string version;
   wall_time since;               ///< of the state

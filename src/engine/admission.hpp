@@ -23,7 +23,10 @@ constexpr admission admission_of(const wire::get_status&) { return {.while_stopp
 constexpr admission admission_of(const wire::get_members&) { return {.while_stopping = true}; }
 constexpr admission admission_of(const wire::wait_members&) { return on_any_node; }
 constexpr admission admission_of(const wire::follow_events&) { return on_any_node; }
+constexpr admission admission_of(const wire::explain_member&) { return {.while_stopping = true}; }
+constexpr admission admission_of(const wire::get_round_trip&) { return {.while_stopping = true}; }
 constexpr admission admission_of(const wire::leave_cluster&) { return in_the_log; }
+constexpr admission admission_of(const wire::remove_node&) { return in_the_log_here; }
 constexpr admission admission_of(const wire::transfer_leadership&) { return in_the_log_here; }
 constexpr admission admission_of(const wire::read_snapshot&) { return in_the_log_here; }
 constexpr admission admission_of(const wire::stop_node&) { return on_any_node; }
@@ -70,11 +73,11 @@ template <one_of<machine::schedule_job, machine::journal_append> Command>
 constexpr bool grows_data(const Command&) {
   return true;
 }
-template <one_of<machine::add_member, machine::remove_member, machine::open_session, machine::expire_session,
-                 machine::close_session, machine::set_activity, machine::register_runner, machine::unregister_runner,
-                 machine::lock_acquire, machine::lock_release, machine::lock_cancel, machine::unschedule_job,
-                 machine::assign_job, machine::fire_job, machine::finish_run, machine::journal_trim,
-                 machine::journal_retention>
+template <one_of<machine::add_member, machine::remove_member, machine::change_view, machine::open_session,
+                 machine::expire_session, machine::close_session, machine::set_activity, machine::register_runner,
+                 machine::unregister_runner, machine::lock_acquire, machine::lock_release, machine::lock_cancel,
+                 machine::unschedule_job, machine::assign_job, machine::fire_job, machine::finish_run,
+                 machine::journal_trim, machine::journal_retention>
               Command>
 constexpr bool grows_data(const Command&) {
   return false;

@@ -61,10 +61,15 @@ void engine::state::on_happening(const machine::happening& h) {
                  [&](const machine::journal_grew& x) { grown[x.journal] = x.last; },
                  [&](const machine::member_changed& x) {
                    tree_changed = true;
+                   if (x.what == machine::member_change::failed) ctx.stats.add("view.failed");
+                   if (x.what == machine::member_change::back) ctx.stats.add("view.back");
                    if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
-                   if (x.member.removed)
+                   if (x.member.removed) {
                      links.forget(x.member.id);
-                   else if (x.member.id != ctx.self)
+                     // Nobody looks for it any more; that it left it says itself.
+                     const auto* seen = members.find(x.member.id);
+                     if (seen && seen->state == swim::member_state::unreachable) members.forget(x.member.id);
+                   } else if (x.member.id != ctx.self)
                      links.learn(x.member.id, x.member.at);
                  },
                  // Of interest to followers of the event stream only: see report.cpp.

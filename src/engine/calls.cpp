@@ -29,6 +29,12 @@ void engine::state::on_call(const call& c) {
     return ctx.refuse(id, errc::unavailable,
                       fmt::format("the cluster is not formed yet ({}): wait, or see coterie status",
                                   genesis ? genesis->situation() : ""));
+  const auto answer_with = [&](auto&& what) {
+    if (what)
+      ctx.reply(id, std::move(*what));
+    else
+      ctx.reply(id, what.error());
+  };
   std::visit(overloaded{
                  [&](const wire::get_status&) { ctx.reply(id, status()); },
                  [&](const wire::get_members&) { ctx.reply(id, member_list()); },
@@ -37,6 +43,9 @@ void engine::state::on_call(const call& c) {
                    check_waiting_members();
                  },
                  [&](const wire::follow_events& x) { news.follow(id, x); },
+                 [&](const wire::explain_member& x) { answer_with(explain(x.node)); },
+                 [&](const wire::get_round_trip& x) { answer_with(round_trip(x)); },
+                 [&](const wire::remove_node& x) { remove(id, x.node, timeout); },
                  [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
                  [&](const wire::transfer_leadership& x) { begin_handover(id, x.node, deadline); },
                  [&](const wire::read_snapshot& x) {
@@ -97,6 +106,19 @@ void engine::state::on_cancel(call_id id) {
     outbox.abandon(it->first);
     it = submitted.erase(it);
   }
+}
+
+// A member that can't leave by itself. One that is alive can, and would be a stranger with a session.
+void engine::state::remove(call_id id, const std::string& node, duration timeout) {
+  const auto who = find_member(node);
+  if (!who) return ctx.reply(id, who.error());
+  if (*who == ctx.self) return ctx.refuse(id, errc::bad_argument, "this is the node itself: use coterie leave");
+  const auto* m = replica->machine().member(*who);
+  if (!m) return ctx.refuse(id, errc::not_found, fmt::format("{} is no member: see coterie members", node));
+  if (const auto* seen = members.find(*who); seen && swim::is_living(seen->state))
+    return ctx.refuse(id, errc::bad_argument,
+                      fmt::format("{} is {}: run coterie leave on it, or stop it first", node, to_string(seen->state)));
+  submit(id, machine::remove_member{*who, false}, timeout);
 }
 
 void engine::state::submit(call_id id, machine::command_body body, duration timeout) {

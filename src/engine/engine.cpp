@@ -62,7 +62,8 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       journals(ctx, disk, initial.cursors),
       snapshots(ctx),
       bus(ctx, links, members),
-      news(ctx) {
+      news(ctx),
+      cut(opt.views) {
   if (!opt.gossip_only)
     genesis.emplace(initial.self, initial.boot, opt.genesis, initial.acceptor, now.steady, ctx.random.next());
 }

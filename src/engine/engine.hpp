@@ -12,6 +12,7 @@
 #include "base/version.hpp"
 #include "engine/recovery.hpp"
 #include "engine/seam.hpp"
+#include "engine/views.hpp"
 #include "engine/voters.hpp"
 #include "machine/machine.hpp"
 #include "raft/core.hpp"
@@ -43,6 +44,7 @@ struct options {
   swim::genesis_options genesis;  ///< cluster, name, seeds, advertise are filled from the above
   machine::limits limits;
   voter_rules voters;
+  view_rules views;
   planted_bug bug = planted_bug::none;  ///< of every part; never set outside tests
 };
 

@@ -21,6 +21,7 @@ void engine::state::on_role() {
   const bool leading = c.current_role() == raft::role::leader;
   if (leading && (!was_leading || led_term != c.current_term())) {
     keeper.on_lead();
+    cut = view_cut(opt.views);
     led_term = c.current_term();
     last_duty = {};
     next_lead = led_since = ctx.now.steady;
@@ -98,6 +99,7 @@ void engine::state::lead() {
   }
   reconcile_configuration();
   if (last_duty > replica->core().applied()) return;
+  reconcile_view();
   if (auto duties = replica->machine().duties(ctx.now.wall, max_duties); !duties.empty()) propose(std::move(duties));
   if (const auto due = replica->machine().next_duty(ctx.now.wall)) {
     const auto wait = std::max<duration>(*due - ctx.now.wall, 1ms);
@@ -139,6 +141,21 @@ void engine::state::reconcile_configuration() {
   for (const auto id : next->voters) names += (names.empty() ? "" : ", ") + name_of(id);
   ctx.log(log_level::info, fmt::format("configuration changes to {} voters ({}), {} standbys", next->voters.size(),
                                        names, next->learners.size()));
+}
+
+// The view follows gossip, one entry for all that failed or came back together.
+void engine::state::reconcile_view() {
+  std::vector<sighting> all;
+  for (const auto& [id, m] : replica->machine().members()) {
+    if (m.removed) continue;
+    sighting s{.id = id, .failed = m.failed, .stopped = m.stopped, .seen = {}};
+    if (id == ctx.self)
+      s.seen = swim::member_state::alive;
+    else if (const auto* seen = members.find(id))
+      s.seen = seen->state;
+    all.push_back(s);
+  }
+  if (auto change = cut.next(all, ctx.now.steady)) propose({std::move(*change)});
 }
 
 // Commands of other nodes.

@@ -128,8 +128,10 @@ wire::member_list engine::state::member_list() const {
     place(i);
     i.leader = replica && replica->leader() == m.info.id;
     i.log = i.self && replica ? replica->core().applied().value : matched.contains(m.info.id) ? matched[m.info.id] : 0;
-    if (replica && replica->machine().member(m.info.id) && replica->machine().member(m.info.id)->removed)
-      i.state = "left";
+    if (const auto* known = replica ? replica->machine().member(m.info.id) : nullptr) {
+      if (known->removed) i.state = "left";
+      if (known->failed && !is_living(m.state)) i.state = "failed";
+    }
     out.members.push_back(std::move(i));
   }
   // Members that gossip has not met since this node started.
@@ -138,7 +140,7 @@ wire::member_list engine::state::member_list() const {
       if (m.removed || members.find(id)) continue;
       wire::member_info i;
       i.name = m.name;
-      i.state = "unreachable";
+      i.state = m.failed ? "failed" : "unreachable";
       i.id = id;
       i.role = role_of(id);
       i.at = m.at;
@@ -150,12 +152,76 @@ wire::member_list engine::state::member_list() const {
   return out;
 }
 
+result<node_id> engine::state::find_member(std::string_view wanted) const {
+  std::map<node_id, std::string> known;
+  if (replica)
+    for (const auto& [id, m] : replica->machine().members()) known[id] = m.name;
+  for (const auto& m : members.members()) known[m.info.id] = m.info.name;
+  // Of several with one name, that of the living, then of the registry.
+  const auto rank = [&](node_id id) {
+    const auto* seen = members.find(id);
+    const auto* entered = replica ? replica->machine().member(id) : nullptr;
+    return std::pair(seen && is_living(seen->state), entered && !entered->removed);
+  };
+  std::optional<node_id> found;
+  for (const auto& [id, name] : known)
+    if (name == wanted && (!found || rank(id) > rank(*found))) found = id;
+  if (found) return *found;
+  for (const auto& [id, name] : known) {
+    if (wanted.empty() || !id.str().starts_with(wanted)) continue;
+    if (found) return fail(errc::bad_argument, fmt::format("more than one member's id begins with {}", wanted));
+    found = id;
+  }
+  if (found) return *found;
+  return fail(errc::not_found, fmt::format("no member is called {}: see coterie members", wanted));
+}
+
+result<wire::explanation> engine::state::explain(const std::string& node) const {
+  const auto who = find_member(node);
+  if (!who) return tl::unexpected(who.error());
+  wire::explanation e;
+  const auto list = member_list().members;
+  if (const auto it = std::ranges::find(list, *who, &wire::member_info::id); it != list.end()) {
+    e.who = *it;
+  } else {  // out of the registry, and forgotten by gossip
+    e.who.name = name_of(*who);
+    e.who.id = *who;
+    e.who.state = "left";
+  }
+  if (const auto* seen = members.find(*who)) {
+    e.epoch = seen->inc.epoch.value;
+    e.counter = seen->inc.counter;
+  }
+  e.local_health = members.local_health();
+  e.transitions = chronicle.of(*who);
+  return e;
+}
+
+result<wire::round_trip> engine::state::round_trip(const wire::get_round_trip& q) const {
+  const auto from = q.from.empty() ? result<node_id>(ctx.self) : find_member(q.from);
+  const auto to = find_member(q.to);
+  if (!from) return tl::unexpected(from.error());
+  if (!to) return tl::unexpected(to.error());
+  if (*from == *to) return fail(errc::bad_argument, "a round trip is between two different nodes");
+  const auto *a = members.find(*from), *b = members.find(*to);
+  if (!a || !b)
+    return fail(errc::unavailable, fmt::format("gossip has not met {} yet: try again later", a ? q.to : q.from));
+  const auto ms = [](duration d) { return std::chrono::duration<double, std::milli>(d).count(); };
+  wire::round_trip r{a->info.name, b->info.name, {}, {}, std::max(a->place.error, b->place.error)};
+  if (r.error < 1) r.estimated_ms = ms(distance(a->place, b->place));
+  for (const auto* m : {a, b})
+    if (m->rtt) r.measured_ms = ms(*m->rtt);  // of a pair, only one is another than this node
+  if (*from != ctx.self && *to != ctx.self) r.measured_ms.reset();
+  return r;
+}
+
 void engine::state::say(const swim::event& e) {
-  news.say(std::string("member.") + (e.kind == swim::event_kind::alive_again ? "alive" : swim::to_string(e.kind)),
-           {{"node", e.who.info.name},
-            {"id", e.who.info.id.str()},
-            {"address", e.who.info.at.str()},
-            {"evidence", e.evidence}});
+  const std::string what = e.kind == swim::event_kind::alive_again ? "alive" : swim::to_string(e.kind);
+  chronicle.note(e.who.info.id, ctx.now.wall, what, e.evidence);
+  news.say("member." + what, {{"node", e.who.info.name},
+                              {"id", e.who.info.id.str()},
+                              {"address", e.who.info.at.str()},
+                              {"evidence", e.evidence}});
   if (e.kind == swim::event_kind::unreachable)
     ctx.log(log_level::warn, fmt::format("{} is unreachable: {}", e.who.info.name, e.evidence));
   if (e.kind == swim::event_kind::joined)
@@ -212,10 +278,14 @@ void engine::state::say(const machine::happening& h) {
             news.say("journal.trimmed", {{"journal", x.journal}, {"first", number(x.first)}});
           },
           [&](const machine::member_changed& x) {
+            const auto evidence = chronicle.last(x.member.id, "unreachable");
+            if (x.what == machine::member_change::failed)
+              news.say("member.failed", {{"node", x.member.name}, {"id", x.member.id.str()}, {"evidence", evidence}});
+            chronicle.note(x.member.id, ctx.now.wall, to_string(x.what), fmt::format("view {}", x.view));
             news.say("view.changed", {{"view", number(x.view)},
                                       {"node", x.member.name},
                                       {"id", x.member.id.str()},
-                                      {"change", x.member.removed ? (x.member.left ? "left" : "removed") : "added"}});
+                                      {"change", to_string(x.what)}});
           },
       },
       h);

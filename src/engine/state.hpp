@@ -10,6 +10,7 @@
 
 #include "engine/answers.hpp"
 #include "engine/bus.hpp"
+#include "engine/chronicle.hpp"
 #include "engine/context.hpp"
 #include "engine/disk_queue.hpp"
 #include "engine/engine.hpp"
@@ -23,6 +24,7 @@
 #include "engine/replica.hpp"
 #include "engine/session.hpp"
 #include "engine/snapshot_calls.hpp"
+#include "engine/views.hpp"
 #include "swim/genesis.hpp"
 #include "swim/membership.hpp"
 
@@ -90,6 +92,7 @@ struct engine::state {
   void on_role();
   void lead();
   void reconcile_configuration();
+  void reconcile_view();
   bool propose(std::vector<machine::command_body>);
   void acknowledge(const std::vector<session_keeper::waiting>&);
   void send_to_leader(machine::command_body);
@@ -103,6 +106,7 @@ struct engine::state {
   void submit(call_id, machine::command_body, duration timeout);
   void barrier(call_id, linearizable_read, duration timeout);
   void serve(call_id, const linearizable_read&);
+  void remove(call_id, const std::string& node, duration timeout);
   void on_answer(const outbox::answered&);
   void on_history(const read_done&);
   void check_barriers();
@@ -119,6 +123,9 @@ struct engine::state {
   // ---- report.cpp: what there is to say ----
   wire::status_info status() const;
   wire::member_list member_list() const;
+  result<node_id> find_member(std::string_view name_or_id) const;
+  result<wire::explanation> explain(const std::string& node) const;
+  result<wire::round_trip> round_trip(const wire::get_round_trip&) const;
   std::string role_of(node_id) const;
   static std::string zone_of(const swim::member_info&);
   std::string name_of(node_id) const;
@@ -146,6 +153,8 @@ struct engine::state {
   snapshot_calls snapshots;
   coterie::engine::bus bus;
   coterie::engine::news news;
+  coterie::engine::chronicle chronicle;
+  view_cut cut;
 
   struct barrier_wait {
     call_id call;

@@ -113,6 +113,11 @@ struct checker {
     return c.name.empty() ? result<void>{} : check_name("node", c.name);
   }
   result<void> operator()(const remove_member&) const { return {}; }
+  result<void> operator()(const change_view& c) const {
+    if (c.failed.size() + c.back.size() > max.members)
+      return fail(errc::bad_argument, fmt::format("a view of more than {} members", max.members));
+    return {};
+  }
   result<void> operator()(const open_session& c) const {
     if (!c.node) return fail(errc::bad_argument, "the node id is zero");
     if (c.ttl < max.session_ttl_min || c.ttl > max.session_ttl_max)

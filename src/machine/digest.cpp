@@ -65,7 +65,8 @@ void digest_builder::field(const job_config& c) {
 void digest_builder::add(const global_record& r) { fields('g', r.view, r.last_journal_id, r.last_stamp); }
 
 void digest_builder::add(const member_record& r) {
-  fields('m', r.id, std::string_view(r.name), std::string_view(r.at.host), r.at.port, r.view_joined, r.removed, r.left);
+  fields('m', r.id, std::string_view(r.name), std::string_view(r.at.host), r.at.port, r.view_joined, r.removed, r.left,
+         r.stopped, r.failed);
 }
 
 void digest_builder::add(const session_record& r) {

@@ -50,8 +50,11 @@ struct journal_trimmed {
   std::string journal;
   std::uint64_t first = 0;
 };  ///< the first entry still there, or the next id that could be
+enum class member_change : std::uint8_t { added, moved, left, removed, failed, back };
+const char* to_string(member_change);
 struct member_changed {
   member_record member;
+  member_change what{};
   std::uint64_t view = 0;
 };
 using happening = std::variant<session_opened, session_ended, lock_granted, lock_freed, run_claimed, run_finished,

@@ -109,6 +109,7 @@ answer machine::execute(turn& t, const command_body& body) {
       std::visit(overloaded{
                      [&](const add_member& c) { return registry_.add(t, c, globals_.view); },
                      [&](const remove_member& c) { return remove(t, c); },
+                     [&](const change_view& c) { return registry_.judge(t, c, globals_.view); },
                      [&](const open_session& c) { return open(t, c); },
                      [&](const expire_session& c) { return expire(t, c); },
                      [&](const close_session& c) { return close(t, c); },
@@ -161,7 +162,7 @@ answer machine::close(turn& t, const close_session& c) {
 
 void machine::end_session(turn& t, session_epoch epoch, bool expired) {
   t.happened.emplace_back(session_ended{epoch, registry_.session(epoch)->node, expired});
-  registry_.end(epoch);
+  registry_.end(epoch, expired);
   locks_.end_session(t, epoch, registry_);
   jobs_.end_session(t, epoch, expired ? outcome::lost : outcome::aborted);
 }

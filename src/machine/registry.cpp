@@ -8,6 +8,25 @@
 #include "base/hash.hpp"
 
 namespace coterie::machine {
+
+const char* to_string(member_change c) {
+  switch (c) {
+    case member_change::added:
+      return "added";
+    case member_change::moved:
+      return "moved";
+    case member_change::left:
+      return "left";
+    case member_change::removed:
+      return "removed";
+    case member_change::failed:
+      return "failed";
+    case member_change::back:
+      return "back";
+  }
+  return "?";
+}
+
 namespace {
 
 template <class Map, class Key>
@@ -51,6 +70,7 @@ answer registry::add(turn& t, const add_member& c, std::uint64_t& view) {
       return refuse(errc::exists,
                     fmt::format("the name '{}' is taken by node {}: choose another", c.name, id.short_str()));
   }
+  const auto what = known == nullptr ? member_change::added : member_change::moved;
   if (known == nullptr) {
     if (living >= t.max.members)
       return refuse(errc::limit, fmt::format("the cluster has {} members: remove one first", living));
@@ -61,7 +81,7 @@ answer registry::add(turn& t, const add_member& c, std::uint64_t& view) {
   known->at = c.at;
   ++view;
   changed_members_.mark(c.id);
-  t.happened.emplace_back(member_changed{*known, view});
+  t.happened.emplace_back(member_changed{*known, what, view});
   return done(view);
 }
 
@@ -72,11 +92,40 @@ answer registry::remove(turn& t, const remove_member& c, std::uint64_t& view) {
   if (known->removed) return done(view);
   known->removed = true;
   known->left = c.by_itself;
+  known->stopped = known->failed = false;
   ++view;
   changed_members_.mark(c.id);
-  t.happened.emplace_back(member_changed{*known, view});
+  t.happened.emplace_back(member_changed{*known, c.by_itself ? member_change::left : member_change::removed, view});
   forget_oldest_removed(t.max.members);
   return done(view);
+}
+
+answer registry::judge(turn& t, const change_view& c, std::uint64_t& view) {
+  std::vector<member_record*> changed;
+  const auto set = [&](const std::vector<node_id>& ids, bool failed) {
+    for (const auto id : ids) {
+      auto* m = lookup(members_, id);
+      if (m == nullptr || m->removed || m->failed == failed || (failed && m->stopped)) continue;
+      m->failed = failed;
+      changed.push_back(m);
+    }
+  };
+  set(c.back, false);
+  set(c.failed, true);
+  if (changed.empty()) return done(view);
+  ++view;
+  for (const auto* m : changed) {
+    changed_members_.mark(m->id);
+    t.happened.emplace_back(member_changed{*m, m->failed ? member_change::failed : member_change::back, view});
+  }
+  return done(view);
+}
+
+void registry::mark_stopped(node_id id, bool stopped) {
+  auto* m = lookup(members_, id);
+  if (m == nullptr || m->removed || m->stopped == stopped) return;
+  m->stopped = stopped;
+  changed_members_.mark(id);
 }
 
 void registry::forget_oldest_removed(std::size_t keep) {
@@ -113,6 +162,7 @@ answer registry::open(turn& t, const open_session& c) {
   s.ttl = c.ttl;
   s.active = c.active;
   by_node_.emplace(s.node, s.epoch);
+  mark_stopped(s.node, false);
   changed_sessions_.mark(s.epoch);
   t.happened.emplace_back(session_opened{s});
   const auto epoch = s.epoch;
@@ -120,7 +170,8 @@ answer registry::open(turn& t, const open_session& c) {
   return done(epoch.value);
 }
 
-void registry::end(session_epoch epoch) {
+/// A node whose last session was closed has stopped in order; one whose session expired has not.
+void registry::end(session_epoch epoch, bool expired) {
   const auto it = sessions_.find(epoch);
   if (it == sessions_.end()) return;
   for (const auto& runner : it->second.runners) {
@@ -128,7 +179,9 @@ void registry::end(session_epoch epoch) {
     with->second.erase(epoch);
     if (with->second.empty()) with_runner_.erase(with);
   }
-  by_node_.erase({it->second.node, epoch});
+  const auto node = it->second.node;
+  by_node_.erase({node, epoch});
+  if (!expired && sessions_of(node).empty()) mark_stopped(node, true);
   sessions_.erase(it);
   changed_sessions_.mark(epoch);
 }

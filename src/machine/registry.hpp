@@ -28,11 +28,12 @@ class registry {
   void found(const std::vector<member_record>&);
   answer add(turn&, const add_member&, std::uint64_t& view);
   answer remove(turn&, const remove_member&, std::uint64_t& view);
+  answer judge(turn&, const change_view&, std::uint64_t& view);
 
   // ---- sessions ----
   /// value = epoch; a living session of the same node and nonce is answered as it is.
   answer open(turn&, const open_session&);
-  void end(session_epoch);
+  void end(session_epoch, bool expired);
   answer register_runner(turn&, const std::string& runner);
   answer unregister_runner(turn&, const std::string& runner);
   /// Sessions of a node, rising.
@@ -51,6 +52,7 @@ class registry {
   void add_to(digest_builder&) const;
 
  private:
+  void mark_stopped(node_id, bool stopped);
   void forget_oldest_removed(std::size_t keep);
 
   std::map<node_id, member_record> members_;

@@ -41,6 +41,11 @@ struct remove_member {
   node_id id;
   bool by_itself = false;
 };  ///< left (by_itself) or removed by an operator; the id never returns
+/// What gossip found, agreed by all: one change of the view, however many it names (docs/membership.md 1).
+struct change_view {
+  std::vector<node_id> failed;  ///< unreachable; who stopped in order has not failed
+  std::vector<node_id> back;    ///< answer again
+};
 
 // Sessions (docs/consensus.md 1.9).
 struct open_session {
@@ -158,9 +163,9 @@ struct journal_retention {
 };
 
 using command_body =
-    std::variant<add_member, remove_member, open_session, expire_session, close_session, set_activity, register_runner,
-                 unregister_runner, lock_acquire, lock_release, lock_cancel, schedule_job, unschedule_job, assign_job,
-                 fire_job, finish_run, journal_append, journal_trim, journal_retention>;
+    std::variant<add_member, remove_member, change_view, open_session, expire_session, close_session, set_activity,
+                 register_runner, unregister_runner, lock_acquire, lock_release, lock_cancel, schedule_job,
+                 unschedule_job, assign_job, fire_job, finish_run, journal_append, journal_trim, journal_retention>;
 
 /// What stands in one log entry. With a session it is executed at most once per (session, seq); `ack` is the largest
 /// seq below which (inclusive) the client has all its answers. Without one (zero) it comes from a leader's duty or
@@ -194,6 +199,8 @@ struct member_record {
   address at;
   std::uint64_t view_joined = 0;
   bool removed = false, left = false;
+  bool stopped = false;  ///< it closed its last session: away in order, and expected back
+  bool failed = false;   ///< by the last view that names it; it keeps its place
 };
 struct session_record {
   session_epoch epoch;

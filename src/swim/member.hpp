@@ -14,6 +14,7 @@ struct member {
   member_state state = member_state::alive;
   wall_time since;                ///< when this node learnt of the present state
   std::optional<duration> rtt;    ///< smoothed, of direct probes
+  coordinate place;               ///< as it last said
   std::uint64_t view_digest = 0;  ///< last heard from it
 };
 

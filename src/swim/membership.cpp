@@ -51,6 +51,7 @@ membership::membership(member_info self, boot_epoch epoch, const options& o, sta
       self_(self.id),
       epoch_(epoch),
       rng_(seed),
+      place_random_(~seed),
       last_(now),
       roster_(self.id),
       user_(o.max_user_data),

@@ -231,6 +231,7 @@ class membership {
   void begin_round(record&, bool evidence, const times&);
   void ping_direct(record&, const times&);
   void widen(record&, const times&);
+  std::vector<node_id> nearest_helpers(const record& target);
   void round_due(record&, const times&);
   void succeed(record&, const times&);
   void fail_round(record&, const times&);
@@ -249,7 +250,7 @@ class membership {
   boot_epoch epoch_;
   cluster_id cluster_;
   member_state self_state_ = member_state::alive;
-  rng rng_;
+  rng rng_, place_random_;
   counters counters_;
   output out_;
   times last_{};

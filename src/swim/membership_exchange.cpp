@@ -9,7 +9,7 @@ namespace coterie::swim {
 
 namespace {
 
-constexpr std::size_t header_bytes = 160;  // of an encoded datagram, without the cluster name and a request's host name
+constexpr std::size_t header_bytes = 176;  // of an encoded datagram, without the cluster name and a request's host name
 constexpr std::size_t max_repair_steps = 64;
 constexpr std::size_t max_strangers = 256;
 constexpr std::size_t max_asked = 1'024;
@@ -51,6 +51,7 @@ void membership::send(const address& to, node_id whom, message body, corrections
   d.from = self_;
   d.epoch = epoch_;
   d.view_digest = roster_.view_digest();
+  d.place = roster_.find(self_)->m.place;
   d.body = std::move(body);
   const bool bare = std::holds_alternative<gossip_only>(d.body);
   std::size_t budget = options_.max_datagram - std::min(options_.max_datagram, overhead(d));
@@ -183,6 +184,7 @@ void membership::on_datagram(const address& from, const datagram& d, const times
   record* r = roster_.find(d.from);
   if (r) {
     r->m.view_digest = d.view_digest;
+    if (plausible(d.place)) r->m.place = d.place;
     c.them = d.epoch > r->m.inc.epoch;  // a new life whose statement has not come yet
   } else if (strangers_.size() < max_strangers || strangers_.contains(d.from)) {
     strangers_[d.from] = d.view_digest;

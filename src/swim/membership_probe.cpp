@@ -90,6 +90,8 @@ void membership::measure(record& r, duration took) {
   r.rtt.add(took);
   typical_rtt_.add(took);
   r.m.rtt = r.rtt.mean;
+  auto& own = roster_.find(self_)->m.place;
+  own = moved(own, r.m.place, *r.rtt.mean, place_random_);
 }
 
 void membership::begin_round(record& r, bool evidence, const times& now) {
@@ -118,11 +120,23 @@ void membership::ping_direct(record& r, const times& now) {
   ++round.direct;
 }
 
+/// Of some drawn at random those over whom the way is shortest, so that none is asked always.
+std::vector<node_id> membership::nearest_helpers(const record& target) {
+  auto drawn = random_members(2 * options_.helpers, target.m.info.id);
+  const auto way = [&](node_id id) {
+    const auto& place = roster_.find(id)->m.place;
+    return distance(roster_.find(self_)->m.place, place) + distance(place, target.m.place);
+  };
+  std::ranges::stable_sort(drawn, {}, way);
+  if (drawn.size() > options_.helpers) drawn.resize(options_.helpers);
+  return drawn;
+}
+
 /// Helpers, and a stream beside them.
 void membership::widen(record& r, const times& now) {
   auto& round = *r.round;
   round.widened = true;
-  round.helpers = random_members(options_.helpers, r.m.info.id);
+  round.helpers = nearest_helpers(r);
   const auto number = round.base + probe_round::max_direct;
   for (const auto id : round.helpers) {
     send(roster_.find(id)->m.info.at, id, ping_request{number, r.m.info.id, r.m.info.at});

@@ -14,6 +14,7 @@
 #include "base/hash.hpp"
 #include "base/ids.hpp"
 #include "base/time.hpp"
+#include "swim/coordinate.hpp"
 
 namespace coterie::swim {
 
@@ -88,6 +89,7 @@ struct datagram {
   node_id from;
   boot_epoch epoch;
   std::uint64_t view_digest = 0;  ///< of the ids that the sender believes alive or suspect, itself included
+  coordinate place;               ///< of the sender
   std::variant<ping, ack, ping_request, indirect_ack, indirect_nack, gossip_only> body;
   std::vector<statement> statements;
   std::vector<user_datum> user;

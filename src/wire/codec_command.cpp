@@ -91,6 +91,11 @@ struct put_command {
     put_id(c.initId(), v.id);
     c.setByItself(v.by_itself);
   }
+  void operator()(const machine::change_view& v) {
+    auto c = b.initChangeView();
+    put_ids(c.initFailed(count(v.failed)), v.failed);
+    put_ids(c.initBack(count(v.back)), v.back);
+  }
   void operator()(const machine::open_session& v) {
     auto c = b.initOpenSession();
     put_id(c.initNode(), v.node);
@@ -166,6 +171,8 @@ machine::command_body get_command_body(Command::Reader r) {
       const auto c = r.getRemoveMember();
       return machine::remove_member{get_id<node_id>(c.getId()), c.getByItself()};
     }
+    case Command::CHANGE_VIEW:
+      return machine::change_view{get_ids(r.getChangeView().getFailed()), get_ids(r.getChangeView().getBack())};
     case Command::OPEN_SESSION: {
       const auto c = r.getOpenSession();
       return machine::open_session{get_id<node_id>(c.getNode()), boot_epoch(c.getBoot()), c.getNonce(),

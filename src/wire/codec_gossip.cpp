@@ -122,6 +122,8 @@ swim::datagram get_datagram(schema::Datagram::Reader r) {
   v.from = get_id<node_id>(r.getFrom());
   v.epoch = boot_epoch(r.getEpoch());
   v.view_digest = r.getViewDigest();
+  const auto place = r.getPlace();
+  v.place = {place.getX(), place.getY(), place.getZ(), place.getHeight(), place.getError()};
   v.body = get_datagram_body(r);
   v.statements = get_list(r.getStatements());
   v.user = get_list(r.getUser());
@@ -144,6 +146,12 @@ bytes encode(const swim::datagram& v) {
     put_id(b.initFrom(), v.from);
     b.setEpoch(v.epoch.value);
     b.setViewDigest(v.view_digest);
+    auto place = b.initPlace();
+    place.setX(v.place.x);
+    place.setY(v.place.y);
+    place.setZ(v.place.z);
+    place.setHeight(v.place.height);
+    place.setError(v.place.error);
     std::visit(put_datagram_body{b}, v.body);
     if (!v.statements.empty()) put_list(b.initStatements(count(v.statements)), v.statements);
     if (!v.user.empty()) put_list(b.initUser(count(v.user)), v.user);

@@ -22,10 +22,18 @@ void put(MemberRecord::Builder b, const machine::member_record& v) {
   b.setViewJoined(v.view_joined);
   b.setRemoved(v.removed);
   b.setLeft(v.left);
+  b.setStopped(v.stopped);
+  b.setFailed(v.failed);
 }
 machine::member_record get(MemberRecord::Reader r) {
-  return {get_id<node_id>(r.getId()), get_text(r.getName()), get_address(r.getAt()),
-          r.getViewJoined(),          r.getRemoved(),        r.getLeft()};
+  return {get_id<node_id>(r.getId()),
+          get_text(r.getName()),
+          get_address(r.getAt()),
+          r.getViewJoined(),
+          r.getRemoved(),
+          r.getLeft(),
+          r.getStopped(),
+          r.getFailed()};
 }
 
 void put(SessionRecord::Builder b, const machine::session_record& v) {

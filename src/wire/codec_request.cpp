@@ -18,7 +18,14 @@ struct put_request {
     q.setSince(v.since);
     q.setFollow(v.follow);
   }
+  void operator()(const explain_member& v) { b.initExplainMember().setNode(text(v.node)); }
+  void operator()(const get_round_trip& v) {
+    auto q = b.initGetRoundTrip();
+    q.setFrom(text(v.from));
+    q.setTo(text(v.to));
+  }
   void operator()(const leave_cluster&) { b.setLeaveCluster(); }
+  void operator()(const remove_node& v) { b.initRemoveNode().setNode(text(v.node)); }
   void operator()(const transfer_leadership& v) { b.initTransferLeadership().setNode(text(v.node)); }
   void operator()(const read_snapshot& v) {
     auto q = b.initReadSnapshot();
@@ -123,8 +130,14 @@ request get_request(Request::Reader r) {
       const auto q = r.getFollowEvents();
       return follow_events{q.getSince(), q.getFollow()};
     }
+    case Request::EXPLAIN_MEMBER:
+      return explain_member{get_name(r.getExplainMember().getNode())};
+    case Request::GET_ROUND_TRIP:
+      return get_round_trip{get_name(r.getGetRoundTrip().getFrom()), get_name(r.getGetRoundTrip().getTo())};
     case Request::LEAVE_CLUSTER:
       return leave_cluster{};
+    case Request::REMOVE_NODE:
+      return remove_node{get_name(r.getRemoveNode().getNode())};
     case Request::TRANSFER_LEADERSHIP:
       return transfer_leadership{get_name(r.getTransferLeadership().getNode())};
     case Request::READ_SNAPSHOT: {

@@ -66,6 +66,8 @@ status_info get_status_info(Status::Reader r) {
   return v;
 }
 
+constexpr auto same = [](double v) { return v; };
+
 void put_member(Member::Builder b, const member_info& v) {
   b.setName(text(v.name));
   b.setState(text(v.state));
@@ -74,7 +76,7 @@ void put_member(Member::Builder b, const member_info& v) {
   put_id(b.initId(), v.id);
   put_address(b.initAt(), v.at);
   b.setSince(put_time(v.since));
-  put_optional(b.initRttMs(), v.rtt_ms, [](double ms) { return ms; });
+  put_optional(b.initRttMs(), v.rtt_ms, same);
   put_map(b.initTags(count(v.tags)), v.tags);
   b.setLog(v.log);
   b.setLeader(v.leader);
@@ -92,7 +94,7 @@ member_info get_member(Member::Reader r) {
   v.id = get_id<node_id>(r.getId());
   v.at = get_address(r.getAt());
   v.since = get_time(r.getSince());
-  v.rtt_ms = get_optional(r.getRttMs(), [](double ms) { return ms; });
+  v.rtt_ms = get_optional(r.getRttMs(), same);
   v.tags = get_text_map(r.getTags());
   v.log = r.getLog();
   v.leader = r.getLeader();
@@ -100,6 +102,15 @@ member_info get_member(Member::Reader r) {
   v.parent = get_text(r.getParent());
   v.depth = r.getDepth();
   return v;
+}
+
+void put_transition(Transition::Builder b, const transition& v) {
+  b.setWhen(put_time(v.when));
+  b.setWhat(text(v.what));
+  b.setEvidence(text(v.evidence));
+}
+transition get_transition(Transition::Reader r) {
+  return {get_time(r.getWhen()), get_text(r.getWhat()), get_text(r.getEvidence())};
 }
 
 void put_lock(LockInfo::Builder b, const lock_info& v) {
@@ -242,6 +253,22 @@ struct put_response {
     put_list(s.initItems(count(v.items)), v.items);
     s.setMore(v.more);
   }
+  void operator()(const explanation& v) {
+    auto e = b.initExplanation();
+    put_member(e.initWho(), v.who);
+    e.setEpoch(v.epoch);
+    e.setCounter(v.counter);
+    e.setLocalHealth(v.local_health);
+    put_list(e.initTransitions(count(v.transitions)), v.transitions, put_transition);
+  }
+  void operator()(const round_trip& v) {
+    auto t = b.initRoundTrip();
+    t.setFrom(text(v.from));
+    t.setTo(text(v.to));
+    put_optional(t.initEstimatedMs(), v.estimated_ms, same);
+    put_optional(t.initMeasuredMs(), v.measured_ms, same);
+    t.setError(v.error);
+  }
 };
 
 run_job get_run_job(Response::RunJob::Reader r) { return {get(r.getRun()), get(r.getParams()), r.getDeadlineRawNs()}; }
@@ -319,6 +346,16 @@ response get_response(Response::Reader r) {
       return snapshot_page{
           s.getView(),       get_name(s.getCluster()), get_id<cluster_id>(s.getId()), log_index(s.getIndex()),
           term(s.getTerm()), get_time(s.getTaken()),   get_list(s.getItems()),        s.getMore()};
+    }
+    case Response::EXPLANATION: {
+      const auto e = r.getExplanation();
+      return explanation{get_member(e.getWho()), e.getEpoch(), e.getCounter(), e.getLocalHealth(),
+                         get_list(e.getTransitions(), get_transition)};
+    }
+    case Response::ROUND_TRIP: {
+      const auto t = r.getRoundTrip();
+      return round_trip{get_text(t.getFrom()), get_text(t.getTo()), get_optional(t.getEstimatedMs(), same),
+                        get_optional(t.getMeasuredMs(), same), t.getError()};
     }
   }
   refuse("unknown response");

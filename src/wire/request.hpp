@@ -31,7 +31,18 @@ struct follow_events {
   std::uint64_t since = 0;
   bool follow = true;
 };  ///< streams event_out; with follow = false completes at the end
+/// What this node knows of a member, and the evidence behind its last changes. By name, or by the beginning of its id.
+struct explain_member {
+  std::string node;
+};  ///< answer: explanation; needs no majority
+struct get_round_trip {
+  std::string from, to;
+};  ///< by name; an empty `from` is this node. Answer: round_trip; needs no majority
 struct leave_cluster {};
+/// Gives up the place of a member that is gone and can't do so itself: its identity never returns.
+struct remove_node {
+  std::string node;
+};  ///< by name, or by the beginning of its id
 struct transfer_leadership {
   std::string node;
 };  ///< by name; done when that voter leads
@@ -127,11 +138,12 @@ struct listen {
   std::string channel;
 };  ///< streams message_out
 
-using request = std::variant<get_status, get_members, wait_members, follow_events, leave_cluster, transfer_leadership,
-                             read_snapshot, stop_node, acquire_lock, release_lock, list_locks, add_job, remove_job,
-                             list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
-                             count_journal, reset_journal, begin_process, end_process, wait_visible, watch_journal,
-                             keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
+using request =
+    std::variant<get_status, get_members, wait_members, follow_events, explain_member, get_round_trip, leave_cluster,
+                 remove_node, transfer_leadership, read_snapshot, stop_node, acquire_lock, release_lock, list_locks,
+                 add_job, remove_job, list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
+                 count_journal, reset_journal, begin_process, end_process, wait_visible, watch_journal, keep_journal,
+                 register_cache, invalidate_cache, list_caches, publish, listen>;
 
 // ---- answers -------------------------------------------------------------------------------------------------------
 struct done {};
@@ -169,9 +181,27 @@ struct member_info {
 struct member_list {
   std::vector<member_info> members;
 };
+struct transition {
+  wall_time when;
+  std::string what, evidence;  ///< joined, suspect, alive, unreachable, stopping, left, updated; and by the log: added,
+                               ///< failed, back, removed
+};
+struct explanation {
+  member_info who;
+  std::uint64_t epoch = 0, counter = 0;  ///< its incarnation
+  std::uint32_t local_health = 0;        ///< of the node that was asked (Lifeguard): 0 is good
+  std::vector<transition> transitions;   ///< the last ones that this node saw, oldest first
+};
+struct round_trip {
+  std::string from, to;
+  std::optional<double> estimated_ms;  ///< by their coordinates
+  std::optional<double> measured_ms;   ///< by this node's probes, when it is one of the two
+  double error = 0;                    ///< of the estimate, as a part of it: the worse of the two
+};
 /// kind: member.joined, member.suspect, member.alive, member.unreachable, member.stopping, member.left, member.updated,
-/// view.changed, leader.changed, node.state, session.opened, session.ended, lock.granted, lock.released, job.changed,
-/// job.removed, job.assigned, job.started, job.finished, journal.appended, journal.trimmed, cache.invalidated
+/// member.failed, view.changed, leader.changed, node.state, session.opened, session.ended, lock.granted, lock.released,
+/// job.changed, job.removed, job.assigned, job.started, job.finished, journal.appended, journal.trimmed,
+/// cache.invalidated
 struct event_out {
   std::uint64_t index = 0;
   wall_time time;
@@ -271,8 +301,9 @@ struct snapshot_page {
 };
 
 /// A failure is the answer of any request.
-using response = std::variant<failure, done, status_info, member_list, event_out, lock_granted, lock_renewed, lock_list,
-                              job_added, job_list, run_list, run_job, stop_job, appended, entries, journal_counts,
-                              journal_ready, invalidation_out, cache_list, message_out, snapshot_page>;
+using response =
+    std::variant<failure, done, status_info, member_list, explanation, round_trip, event_out, lock_granted,
+                 lock_renewed, lock_list, job_added, job_list, run_list, run_job, stop_job, appended, entries,
+                 journal_counts, journal_ready, invalidation_out, cache_list, message_out, snapshot_page>;
 
 }  // namespace coterie::wire

@@ -367,7 +367,7 @@ class scenario {
   }
 
   // Nobody asks for locks any more, and every client gives back or goes: what is held still was forgotten. So was the
-  // session of a life that is over.
+  // session of a life that is over, and a member that came back.
   std::string left_over(const machine::machine& state) {
     for (const auto& [name, l] : state.locks())
       if (l.holder)
@@ -377,6 +377,9 @@ class scenario {
     for (std::size_t i = 0; i < world_.size(); ++i) present.insert(world_.node(i).look().session);
     for (const auto& [epoch, s] : state.sessions())
       if (!present.contains(epoch)) return fmt::format("session {} of an earlier life goes on", epoch);
+    for (std::size_t i = 0; i < world_.size(); ++i)
+      if (const auto* m = state.member(world_.node(i).look().raft->self()); m && m->failed)
+        return fmt::format("{} is up, and has failed by view {}", world_.name(i), state.globals().view);
     return {};
   }
 

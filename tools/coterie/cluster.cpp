@@ -197,6 +197,62 @@ int events(const common& c, std::uint64_t since) {
   return ok;
 }
 
+int why(const common& c, const std::string& node) {
+  const auto e = c.connect().ask<wire::explanation>(wire::explain_member{node}, c.patience());
+  if (c.as_json) {
+    auto j = to_json(e.who);
+    j["incarnation"] = {{"epoch", e.epoch}, {"counter", e.counter}};
+    j["local_health"] = e.local_health;
+    j["transitions"] = json::array();
+    for (const auto& t : e.transitions)
+      j["transitions"].push_back({{"time", rfc3339(t.when)}, {"what", t.what}, {"evidence", t.evidence}});
+    print(j);
+    return ok;
+  }
+  print_text(fmt::format("{} ({}) at {} is {}{}\n", e.who.name, e.who.id.short_str(), e.who.at.str(),
+                         paint(colour_of(e.who.state), e.who.state),
+                         e.who.since == wall_time() ? "" : " since " + clock_of(e.who.since)));
+  print_text(fmt::format("incarnation {}.{}; health of the node that says so: {}\n", e.epoch, e.counter,
+                         e.local_health == 0 ? "good" : fmt::format("{} (0 is good)", e.local_health)));
+  if (e.transitions.empty()) {
+    print_text("nothing was seen of it since this node started\n");
+    return ok;
+  }
+  table t({"TIME", "WHAT", "EVIDENCE"});
+  for (const auto& x : e.transitions) t.add({clock_of(x.when), paint(colour_of(x.what), x.what), x.evidence});
+  print_text(t.text());
+  return ok;
+}
+
+int rtt(const common& c, std::vector<std::string> nodes) {
+  if (nodes.size() == 1) nodes.insert(nodes.begin(), "");
+  const auto r = c.connect().ask<wire::round_trip>(wire::get_round_trip{nodes[0], nodes[1]}, c.patience());
+  const auto number = [](std::optional<double> v) { return v ? json(*v) : json(nullptr); };
+  if (c.as_json) {
+    print(json{{"from", r.from},
+               {"to", r.to},
+               {"estimated_ms", number(r.estimated_ms)},
+               {"measured_ms", number(r.measured_ms)},
+               {"error", r.error}});
+    return ok;
+  }
+  print_text(fmt::format("{} - {}: {}{}\n", r.from, r.to,
+                         r.estimated_ms
+                             ? fmt::format("estimated {:.2f} ms (+-{:.0f} %)", *r.estimated_ms, r.error * 100)
+                             : "not estimated yet, their coordinates are still moving",
+                         r.measured_ms ? fmt::format(", measured {:.2f} ms", *r.measured_ms) : ""));
+  return ok;
+}
+
+int remove_member(const common& c, const std::string& node) {
+  c.connect().ask(wire::remove_node{node}, c.patience(), true);
+  if (c.as_json)
+    print(json{{"node", node}, {"state", "removed"}});
+  else
+    print_text(fmt::format("{} has lost its place; it comes back only with a new identity (run --rejoin)\n", node));
+  return ok;
+}
+
 int leave(const common& c) {
   auto node = c.connect();
   const auto s = node.ask<wire::status_info>(wire::get_status{}, c.patience());

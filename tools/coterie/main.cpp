@@ -21,11 +21,10 @@ namespace {
 using action = std::function<int()>;
 
 /// Commands of the documentation that are not there yet: refused by name, so that nobody looks for a typing error.
-const std::array<std::string_view, 24> not_built = {
-    "why",          "rtt",         "activate",   "passivate",  "remove",           "cluster init",     "kv",
-    "key",          "config",      "plugin",     "bench lock", "bench invalidate", "bench membership", "doctor",
-    "lock break",   "job pause",   "job resume", "job run",    "job cancel",       "job import",       "journal list",
-    "journal info", "cache stats", "cache clear"};
+const std::array<std::string_view, 21> not_built = {
+    "activate",   "passivate",        "cluster init",     "kv",           "key",          "config",      "plugin",
+    "bench lock", "bench invalidate", "bench membership", "doctor",       "lock break",   "job pause",   "job resume",
+    "job run",    "job cancel",       "job import",       "journal list", "journal info", "cache stats", "cache clear"};
 
 void refuse_what_is_not_built(const std::vector<std::string>& words) {
   std::vector<std::string> plain;
@@ -168,6 +167,19 @@ class grammar {
     add(&app, "status", "this node and its cluster, with warnings and their remedy", [this] { return show_status(c); });
     auto* e = add(&app, "events", "a stream of what happens", [this] { return events(c, since_); });
     e->add_option("--since", since_, "after this index")->capture_default_str();
+    add(&app, "why", "the evidence behind the last changes of a member, as this node saw them",
+        [this] { return why(c, name_); })
+        ->add_option("NODE", name_, "its name, or the beginning of its id")
+        ->required();
+    add(&app, "rtt", "the round trip between two members, estimated, and measured where this node is one of them",
+        [this] { return rtt(c, names_); })
+        ->add_option("NODES", names_, "[A] B: from this node unless A is given")
+        ->expected(1, 2)
+        ->required();
+    add(&app, "remove", "give up the place of a member that is gone for good",
+        [this] { return remove_member(c, name_); })
+        ->add_option("NODE", name_, "its name, or the beginning of its id")
+        ->required();
     add(&app, "leave", "give up the node's place in the cluster, for good", [this] { return leave(c); });
     auto* g = add_group("cluster", "what keeps the cluster together");
     add(g, "voters", "who votes, and who may", [this] { return cluster_voters(c); });
@@ -332,6 +344,7 @@ class grammar {
   job_add_options job_;
   journal_process_options process_;
   std::string name_, type_, text_, key_, zone_ = "UTC", bootstrap_;
+  std::vector<std::string> names_;
   std::vector<std::string> tags_;
   std::optional<std::uint32_t> wait_;
   std::uint64_t since_ = 0;

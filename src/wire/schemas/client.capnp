@@ -118,6 +118,16 @@ struct Request {
       from @52 :Data;
       stale @53 :Bool;
     }
+    explainMember :group {
+      node @54 :Text;
+    }
+    getRoundTrip :group {
+      from @55 :Text;
+      to @56 :Text;
+    }
+    removeNode :group {
+      node @57 :Text;
+    }
   }
 }
 
@@ -180,6 +190,12 @@ struct Status {
   parent @21 :Text;
   depth @22 :UInt32;
   children @23 :UInt32;
+}
+
+struct Transition {
+  when @0 :Int64;
+  what @1 :Text;
+  evidence @2 :Text;
 }
 
 struct LockInfo {
@@ -298,6 +314,26 @@ struct Response {
       taken @54 :Int64;
       items @55 :List(Item);
       more @56 :Bool;
+    }
+    explanation :group {
+      who @57 :Member;
+      epoch @58 :UInt64;
+      counter @59 :UInt64;
+      localHealth @60 :UInt32;
+      transitions @61 :List(Transition);
+    }
+    roundTrip :group {
+      from @62 :Text;
+      to @63 :Text;
+      estimatedMs :union {
+        none @64 :Void;
+        some @65 :Float64;
+      }
+      measuredMs :union {
+        none @66 :Void;
+        some @67 :Float64;
+      }
+      error @68 :Float64;
     }
   }
 }

@@ -2,6 +2,7 @@
 @0xb55d495b62535bfc;
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("coterie::wire::schema");
+using import "common.capnp".Id;
 
 enum Outcome {
   success @0;
@@ -217,6 +218,10 @@ struct Command {
     journalRetention :group {
       journal @44 :Text;
       keep @45 :Int64;
+    }
+    changeView :group {
+      failed @46 :List(Id);
+      back @47 :List(Id);
     }
   }
 }

@@ -79,6 +79,13 @@ struct Datagram {
     indirectAck @18 :Void;    # probe, target
     indirectNack @19 :Void;   # probe, target
   }
+  place :group {  # of the sender, in the space of round trips, in seconds
+    x @20 :Float32;
+    y @21 :Float32;
+    z @22 :Float32;
+    height @23 :Float32;
+    error @24 :Float32;  # of the estimate, as a part of it
+  }
 }
 
 struct PushPull {

@@ -24,6 +24,8 @@ struct MemberRecord {  # m
   viewJoined @5 :UInt64;
   removed @6 :Bool;
   left @7 :Bool;
+  stopped @8 :Bool;
+  failed @9 :Bool;
 }
 
 # A request that was executed and not yet acknowledged, with its answer; seq strictly rises.

@@ -193,6 +193,101 @@ TEST_CASE("a member that left is shown as left, and by its name") {
   REQUIRE(w.events(news, "member.left").size() == 1);
 }
 
+TEST_CASE("a member that is killed fails by a view, with its evidence, and is back by the next") {
+  report_world w(4);
+  REQUIRE(w.run_until_active());
+  w.run(2s);
+  const auto leader = *w.leader();
+  const auto victim = (leader + 1) % 4, other = (leader + 2) % 4;
+  const std::string name(1, static_cast<char>('a' + victim));
+  const auto view = w.status(leader).view;
+  const auto news = w.call(other, wire::follow_events{});
+  w.kill(victim);
+  REQUIRE(w.run_until([&] { return w.members(other).at(name).state == "failed"; }, 8s));
+  REQUIRE(w.status(other).view == view + 1);
+  const auto failed = w.last(news, "member.failed");
+  CHECK(failed.fields.at("node") == name);
+  CHECK(!failed.fields.at("evidence").empty());
+  CHECK(w.last(news, "view.changed").fields.at("change") == "failed");
+  CHECK(w.last(news, "view.changed").fields.at("view") == std::to_string(view + 1));
+
+  auto e = expect<wire::explanation>(w.ask(other, wire::explain_member{name}, 10ms));
+  CHECK(e.who.state == "failed");
+  CHECK(e.epoch > 0);
+  std::vector<std::string> what;
+  for (const auto& t : e.transitions) what.push_back(t.what);
+  CHECK(what.front() == "joined");
+  CHECK(what.back() == "failed");
+  CHECK(std::ranges::find(what, "unreachable") != what.end());
+
+  w.restart(victim);
+  REQUIRE(w.run_until([&] { return w.status(other).view == view + 2; }, 15s));
+  CHECK(w.members(other).at(name).state == "alive");
+  CHECK(w.last(news, "view.changed").fields.at("change") == "back");
+  CHECK(w.events(news, "member.failed").size() == 1);
+}
+
+TEST_CASE("a member that was stopped in order is unreachable and has not failed") {
+  report_world w(3);
+  REQUIRE(w.run_until_active());
+  w.run(2s);
+  const auto leader = *w.leader();
+  const auto gone = (leader + 1) % 3;
+  const std::string name(1, static_cast<char>('a' + gone));
+  const auto view = w.status(leader).view;
+  w.call(gone, wire::stop_node{});
+  REQUIRE(w.run_until([&] { return w.end_of(gone).has_value(); }));
+  w.kill(gone);
+  REQUIRE(w.run_until([&] { return w.members(leader).at(name).state == "unreachable"; }));
+  w.run(8s);
+  CHECK(w.members(leader).at(name).state == "unreachable");
+  CHECK(w.status(leader).view == view);
+}
+
+TEST_CASE("a member that is gone for good is removed by whoever is asked, one that is alive is not") {
+  report_world w(4);
+  REQUIRE(w.run_until_active());
+  w.run(2s);
+  const auto leader = *w.leader();
+  const auto gone = (leader + 1) % 4, other = (leader + 2) % 4;
+  const std::string name(1, static_cast<char>('a' + gone)), self(1, static_cast<char>('a' + other));
+  CHECK(reason(w.ask(other, wire::remove_node{name})).find("is alive: run coterie leave on it") != std::string::npos);
+  CHECK(reason(w.ask(other, wire::remove_node{self})).find("use coterie leave") != std::string::npos);
+  CHECK(refusal(w.ask(other, wire::remove_node{"nobody"})) == errc::not_found);
+  CHECK(refusal(w.ask(other, wire::remove_node{""})) == errc::not_found);
+  w.kill(gone);
+  REQUIRE(w.run_until([&] { return w.members(other).at(name).state == "failed"; }));
+  const auto id = w.members(other).at(name).id.str();
+  const auto removed = w.ask(other, wire::remove_node{id});
+  INFO(reason(removed));
+  REQUIRE(is<wire::done>(removed));
+  w.run(1s);
+  for (const auto i : {leader, other}) CHECK(!w.members(i).contains(name));
+  const auto e = expect<wire::explanation>(w.ask(other, wire::explain_member{name}, 10ms));
+  CHECK(e.who.state == "left");
+  CHECK(e.transitions.back().what == "removed");
+  // It comes back, is told so, and ends.
+  w.restart(gone);
+  REQUIRE(w.run_until([&] { return w.end_of(gone).has_value(); }));
+  CHECK(w.end_of(gone)->reason.find("removed") != std::string::npos);
+}
+
+TEST_CASE("round trips are estimated between any two, and measured where this node is one") {
+  report_world w(3);
+  REQUIRE(w.run_until_active());
+  w.run(10s);
+  const auto ab = expect<wire::round_trip>(w.ask(0, wire::get_round_trip{"", "b"}, 10ms));
+  CHECK(ab.from == "a");
+  CHECK(ab.to == "b");
+  CHECK(ab.measured_ms);
+  const auto bc = expect<wire::round_trip>(w.ask(0, wire::get_round_trip{"b", "c"}, 10ms));
+  CHECK(!bc.measured_ms);
+  CHECK(bc.error <= 1.5);
+  CHECK(bc.estimated_ms.has_value() == (bc.error < 1));
+  CHECK(refusal(w.ask(0, wire::get_round_trip{"", "a"}, 10ms)) == errc::bad_argument);
+  CHECK(refusal(w.ask(0, wire::get_round_trip{"", "x"}, 10ms)) == errc::not_found);
+}
+
 TEST_CASE("what happens to locks, journals and sessions is told to who follows") {
   report_world w(3);
   REQUIRE(w.run_until_active());

@@ -123,6 +123,7 @@ class story {
   }
 
   command_body registry_change() {
+    if (random_.chance(0.3)) return change_view{{node(1 + below(6)), node(1 + below(6))}, {node(1 + below(6))}};
     if (random_.chance(0.3)) return remove_member{node(3 + below(3)), random_.chance(0.5)};
     return add_member{node(1 + below(6)), name("n"), {"h", static_cast<std::uint16_t>(below(3))}};
   }

@@ -27,6 +27,51 @@ TEST_CASE("the view counts the entries that change the registry") {
   CHECK(w.m.globals().view == 4);
 }
 
+TEST_CASE("what failed and what came back together is one view") {
+  world w;
+  w.open(1), w.open(2);
+  CHECK(w.duty(change_view{{node(1), node(2), node(77)}, {}}).value == 2);
+  CHECK(w.seen<member_changed>().size() == 2);
+  for (const auto& c : w.seen<member_changed>()) CHECK(c.what == member_change::failed);
+  CHECK(w.m.member(node(1))->failed);
+  CHECK(w.m.member(node(2))->failed);
+  CHECK(w.duty(change_view{{node(2)}, {node(3)}}).value == 2);  // nothing new
+  CHECK(w.seen<member_changed>().empty());
+  CHECK(w.duty(change_view{{node(3)}, {node(1)}}).value == 3);
+  CHECK(!w.m.member(node(1))->failed);
+  CHECK(w.m.member(node(3))->failed);
+  w.duty(remove_member{node(3)});
+  CHECK(!w.m.member(node(3))->failed);
+  CHECK(w.duty(change_view{{node(3)}, {}}).value == 4);
+  CHECK(w.duty(add_member{node(2), "n2", {"moved", 2}}).value == 5);
+  CHECK(w.seen<member_changed>().front().what == member_change::moved);
+  CHECK(w.m.member(node(2))->failed);
+  limits l;
+  world small(l);
+  CHECK(small.duty(change_view{std::vector<node_id>(l.members + 1), {}}).code == errc::bad_argument);
+}
+
+TEST_CASE("a node that closed its last session has stopped, one whose session expired has not") {
+  world w;
+  auto one = w.open(1);
+  const auto two = w.open(2);
+  CHECK(!w.m.member(node(1))->stopped);
+  w.duty(close_session{one.epoch});
+  CHECK(w.m.member(node(1))->stopped);
+  w.expire(two);
+  CHECK(!w.m.member(node(2))->stopped);
+  w.duty(change_view{{node(1), node(2)}, {}});
+  CHECK(!w.m.member(node(1))->failed);
+  CHECK(w.m.member(node(2))->failed);
+  one = w.open(1);
+  CHECK(!w.m.member(node(1))->stopped);
+  const auto again = w.open(1);  // an older session that ends says nothing of the node
+  w.duty(close_session{one.epoch});
+  CHECK(!w.m.member(node(1))->stopped);
+  w.duty(close_session{again.epoch});
+  CHECK(w.m.member(node(1))->stopped);
+}
+
 TEST_CASE("a removed id never returns (ch#118740)", "[lesson]") {
   world w;
   CHECK(w.duty(remove_member{node(3)}).ok());

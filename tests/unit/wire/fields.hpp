@@ -149,8 +149,8 @@ void fill(T& v, rng& r) {
     v = static_cast<T>(r.below(static_cast<std::uint64_t>(last_of<T>()) + 1));
   } else if constexpr (std::is_integral_v<T> || std::is_same_v<T, std::byte>) {
     v = static_cast<T>(r.next());
-  } else if constexpr (std::is_same_v<T, double>) {
-    v = static_cast<double>(r.next()) / 3;
+  } else if constexpr (std::is_floating_point_v<T>) {
+    v = static_cast<T>(r.next()) / 3;
   } else if constexpr (std::is_same_v<T, std::string>) {
     v = random_text(r);
   } else if constexpr (is_strong<T>) {
@@ -187,7 +187,7 @@ void fill(T& v, rng& r) {
 
 template <class T>
 bool same(const T& a, const T& b) {
-  if constexpr (std::is_same_v<T, double>) {
+  if constexpr (std::is_floating_point_v<T>) {
     return std::memcmp(&a, &b, sizeof a) == 0;
   } else if constexpr (is_a<T, std::vector> || is_a<T, std::map>) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) { return same(x, y); });

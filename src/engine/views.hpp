@@ -1,0 +1,41 @@
+// Which members the next view calls failed, and which back (docs/membership.md 1): gossip's verdicts, gathered so that
+// failures with one cause make one view (Rapid, ATC 2018). Knows nothing of the log.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "base/time.hpp"
+#include "machine/types.hpp"
+#include "swim/types.hpp"
+
+namespace coterie::engine {
+
+struct view_rules {
+  duration settled_after = 500ms;  ///< no verdict for so long, and nobody in doubt: the cut is complete
+  duration longest = 3s;           ///< what is known then goes out, however unsettled
+};
+
+/// One member of the registry, as the leader sees it.
+struct sighting {
+  node_id id;
+  bool failed = false;                     ///< by the present view
+  bool stopped = false;                    ///< it went in order
+  std::optional<swim::member_state> seen;  ///< by gossip; nullopt = never met, which says nothing
+};
+
+class view_cut {
+ public:
+  explicit view_cut(view_rules r) : rules_(r) {}
+  /// The change to propose now, if it is time for one; the same again until the sightings say that it was made.
+  std::optional<machine::change_view> next(const std::vector<sighting>&, instant now);
+
+ private:
+  view_rules rules_;
+  std::vector<node_id> failed_, back_;  // what would change, as of the last call
+  std::optional<instant> begun_;        // when something first was to change
+  instant last_;                        // when that became more or less
+};
+
+}  // namespace coterie::engine

@@ -1,0 +1,112 @@
+// Which members a view calls failed or back, and when it is proposed.
+#include "catch.hpp"
+
+#include "engine/views.hpp"
+
+using namespace coterie;
+using namespace coterie::engine;
+using swim::member_state;
+
+namespace {
+
+node_id n(std::uint64_t i) { return {1, i}; }
+
+/// A leader that looks every 100 ms.
+struct looking {
+  view_cut cut{view_rules{}};
+  instant now{};
+  std::vector<sighting> members;
+
+  explicit looking(std::uint64_t count) {
+    for (std::uint64_t i = 0; i < count; ++i) members.push_back({n(i), false, false, member_state::alive});
+  }
+  /// Time passes until there is a change to propose; how long that took.
+  std::optional<machine::change_view> next(duration limit = 10s) {
+    const auto from = now;
+    for (; now < from + limit; now += 100ms)
+      if (auto change = cut.next(members, now)) {
+        took = now - from;
+        return change;
+      }
+    return std::nullopt;
+  }
+  void apply(const machine::change_view& c) {
+    for (auto& m : members)
+      for (const auto& [list, failed] : {std::pair(&c.failed, true), std::pair(&c.back, false)})
+        if (std::ranges::find(*list, m.id) != list->end()) m.failed = failed;
+  }
+  duration took{};
+};
+
+}  // namespace
+
+TEST_CASE("nothing is proposed while gossip and the view agree") {
+  looking w(3);
+  CHECK_FALSE(w.next());
+  w.members[1].seen = member_state::unreachable;
+  w.members[1].failed = true;
+  w.members[2].seen.reset();  // never met: that says nothing
+  CHECK_FALSE(w.next());
+}
+
+TEST_CASE("an unreachable member fails once the verdicts have settled, and comes back likewise") {
+  looking w(3);
+  w.members[1].seen = member_state::unreachable;
+  auto change = w.next();
+  REQUIRE(change);
+  CHECK(change->failed == std::vector{n(1)});
+  CHECK(change->back.empty());
+  CHECK(w.took == view_rules{}.settled_after);
+  CHECK(w.next(1ms));  // not applied yet: again
+  w.apply(*change);
+  CHECK_FALSE(w.next());
+  w.members[1].seen = member_state::alive;
+  change = w.next();
+  REQUIRE(change);
+  CHECK(change->back == std::vector{n(1)});
+  CHECK(change->failed.empty());
+}
+
+TEST_CASE("who stopped in order has not failed") {
+  looking w(3);
+  w.members[1].seen = member_state::unreachable;
+  w.members[1].stopped = true;
+  CHECK_FALSE(w.next());
+}
+
+TEST_CASE("failures that are seen one after the other make one view") {
+  looking w(12);
+  for (std::size_t i = 1; i <= 10; ++i) {
+    w.members[i].seen = member_state::unreachable;
+    CHECK_FALSE(w.next(200ms));
+  }
+  auto change = w.next();
+  REQUIRE(change);
+  CHECK(change->failed.size() == 10);
+}
+
+TEST_CASE("a member in doubt is waited for, but not for ever") {
+  looking w(3);
+  w.members[1].seen = member_state::unreachable;
+  w.members[2].seen = member_state::suspect;
+  CHECK_FALSE(w.next(2s));
+  w.members[2].seen = member_state::alive;
+  REQUIRE(w.next(100ms));
+  looking v(3);
+  v.members[1].seen = member_state::unreachable;
+  v.members[2].seen = member_state::suspect;
+  const auto change = v.next();
+  REQUIRE(change);
+  CHECK(change->failed == std::vector{n(1)});
+  CHECK(v.took == view_rules{}.longest);
+}
+
+TEST_CASE("a verdict that is taken back in time changes nothing") {
+  looking w(3);
+  w.members[1].seen = member_state::unreachable;
+  CHECK_FALSE(w.next(300ms));
+  w.members[1].seen = member_state::alive;
+  CHECK_FALSE(w.next());
+  w.members[2].seen = member_state::unreachable;  // it has its own time to settle
+  CHECK_FALSE(w.next(300ms));
+}
