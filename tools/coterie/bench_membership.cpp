@@ -25,7 +25,7 @@ using clock = std::chrono::steady_clock;
 namespace {
 
 constexpr unsigned most_seeds = 3;  // as operators have them
-constexpr auto patience = 120s;     // with anything that is measured
+constexpr auto patience = 300s;     // several rounds of a slow anti-entropy
 constexpr ms retry_interval{10};    // of a subscription, while the agent starts
 
 struct row {
