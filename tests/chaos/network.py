@@ -1,11 +1,14 @@
 """One network namespace for each node and one with the bridge between them: made, cut apart by iptables, and removed. All names
 have this process's id; what a process that is gone has left behind is swept."""
 
+import atexit
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 
 from nodes import alive
 
@@ -21,6 +24,29 @@ def missing():
         if not shutil.which(tool):
             return f"{tool} is missing (apt-get install {package})"
     return None
+
+
+@contextlib.contextmanager
+def ended_in_any_case(make, folder):
+    """What make() gives, nodes on a network like the one below: ended with the block, and by a signal. Where there can't be one the
+    folder is removed and the program ends as skipped."""
+    if not (why := missing()):
+        try:
+            nodes = make()
+        except (OSError, subprocess.SubprocessError) as e:
+            why = f"network namespaces can't be made here ({e})"
+    if why:
+        shutil.rmtree(folder)
+        print(f"no rack: {why}")
+        sys.exit(77)
+    atexit.register(nodes.end)
+    for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(s, lambda number, _: sys.exit(128 + number))
+    try:
+        yield nodes
+    finally:
+        nodes.end()
+        atexit.unregister(nodes.end)
 
 
 def call(*words, text=None, may_fail=False):
@@ -57,7 +83,7 @@ class network:
         sweep()
         self.names = list(names)
         self.addresses = {n: f"{NET}{11 + i}" for i, n in enumerate(self.names)}
-        self.cuts, self.losses, self.refusing = set(), {}, False
+        self.cuts, self.losses, self.lost_protocol, self.refusing = set(), {}, "all", False
         try:
             self.make()
         except (OSError, subprocess.SubprocessError):
@@ -100,7 +126,7 @@ class network:
                 if (other, n) in self.cuts:
                     lines.append(f"-A INPUT -s {self.addresses[other]} -j {'REJECT' if self.refusing else 'DROP'}")
             if n in self.losses:
-                lines.append(f"-A INPUT ! -i lo -m statistic --mode random --probability {self.losses[n]} -j DROP")
+                lines.append(f"-A INPUT -p {self.lost_protocol} ! -i lo -m statistic --mode random --probability {self.losses[n]} -j DROP")
             call(*self.inside(n)[:4], "iptables-restore", "-w", text="\n".join(lines + ["COMMIT", ""]))
 
     def cut(self, pairs, refusing=False):
@@ -108,10 +134,15 @@ class network:
         self.cuts, self.refusing = set(pairs), refusing
         self.rules(self.names)
 
-    def lose(self, losses):
+    def lose(self, losses, protocol="all"):
         """Share of packets that do not arrive, by node."""
-        self.losses = dict(losses)
+        self.losses, self.lost_protocol = dict(losses), protocol
         self.rules(self.names)
+
+    def lost(self):
+        """Packets that did not arrive since lose() or cut()."""
+        saved = (call(*self.inside(n)[:4], "iptables-save", "-c").stdout for n in self.names)
+        return sum(int(count) for s in saved for count in re.findall(r"^\[(\d+):.* statistic ", s, re.M))
 
     def shape(self, name, *discipline):
         """A queueing discipline for what leaves the node; none to end it."""

@@ -10,7 +10,6 @@ Needs root, iproute2 and iptables; without them it exits with 77 and says what i
 """
 
 import argparse
-import atexit
 import json
 import os
 import pathlib
@@ -365,27 +364,12 @@ def run(r, o):
 
 def main():
     o = parse()
-    if why := network.missing():
-        print(f"no rack: {why}")
-        sys.exit(77)
     if o.keep:
         o.keep.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="coterie-rack-", dir=o.keep))
-    try:
-        r = rack(folder, "abcdefgh"[:o.nodes], o)
-    except (OSError, subprocess.SubprocessError) as e:
-        shutil.rmtree(folder)
-        print(f"no rack: network namespaces can't be made here ({e})")
-        sys.exit(77)
-    atexit.register(r.end)
-    for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(s, lambda number, _: sys.exit(128 + number))
-    print(f"seed {o.seed}, {o.seconds:.0f} s of faults on {o.nodes} nodes in {folder}", flush=True)
-    try:
+    with network.ended_in_any_case(lambda: rack(folder, "abcdefgh"[:o.nodes], o), folder) as r:
+        print(f"seed {o.seed}, {o.seconds:.0f} s of faults on {o.nodes} nodes in {folder}", flush=True)
         run(r, o)
-    finally:
-        r.end()
-        atexit.unregister(r.end)
     if results["failed"] or o.keep:
         print(f"logs, histories and schedule.jsonl are in {folder}")
     else:

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -16,6 +17,32 @@ def bench(folder, *words):
         return done.returncode, json.loads(done.stdout)
     except ValueError:
         return done.returncode, (done.stdout, done.stderr)
+
+
+def membership(folder):
+    words = ["membership", "--nodes", "3", "--rounds", "1", "--lasts", "1s"]
+    whats = {"full_membership": "ms", "killed_known": "ms", "stopped_known": "ms", "idle_cpu": "ms/s", "memory": "MiB", "traffic": "B/s"}
+
+    def judge(system, rows):
+        mine = [r for r in rows if r["system"] == system]
+        # Where no network of its own can be made, traffic is not counted.
+        check(f"membership of {system} has its rows", {**{r["what"]: r["unit"] for r in mine}, "traffic": "B/s"} == whats and len(mine) >= 5, mine)
+        check(f"{system}: with the documented keys", all(set(r) == {"what", "system", "nodes", "value", "unit", "samples"} for r in mine), mine)
+        value = {r["what"]: r["value"] for r in mine}
+        check(f"{system}: nothing is free, and nothing is known before it happens", all(v > 0 for v in value.values()), value)
+        check(f"{system}: no agent uses a whole core, nor a gigabyte", value["idle_cpu"] < 1000 and value["memory"] < 1024, value)
+
+    status, out = bench(folder, *words)
+    check("membership needs no peer", status == 0 and {r["system"] for r in out["rows"]} == {"coterie"}, out)
+    judge("coterie", out["rows"])
+    if not shutil.which("serf"):
+        status, out = bench(folder, *words, "--peer", "serf")
+        check("a peer that is not installed is an error that names its package", status == 1 and "package serf" in out[1], out)
+        print("skipped  membership beside Serf: no serf (apt-get install serf)")
+        return
+    status, out = bench(folder, *words, "--peer", "serf")
+    if check("membership beside Serf", status == 0 and {r["system"] for r in out["rows"]} == {"coterie", "serf"}, out):
+        judge("serf", out["rows"])
 
 
 def main():
@@ -35,6 +62,7 @@ def main():
         check("failover ends a leader in three ways", status == 0 and [r["what"] for r in out["rows"]] == ["killed", "stopped", "transfer"], out)
         status, out = bench(folder, "catchup", "--state", "4", "--lasts", "300ms")
         check("an empty node catches up", status == 0 and out["rows"][-1]["what"] == "catch-up" and out["rows"][-1]["mib_per_s"] > 0, out)
+        membership(folder)
         check("nothing is left behind", not list(pathlib.Path(folder).iterdir()), list(pathlib.Path(folder).iterdir()))
     finish()
 

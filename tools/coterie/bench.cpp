@@ -1,26 +1,16 @@
 // Measures a throw-away cluster of three node processes on this machine, and beside it the floor that the machine sets
 // in the same run: a round trip over loopback, and an fdatasync with as many processes at it as there are nodes.
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <csignal>
-#include <fstream>
 #include <map>
-#include <sstream>
 #include <thread>
-
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "commands.hpp"
 #include "local_cluster.hpp"
+#include "measure.hpp"
 #include "output.hpp"
 
 namespace coterie::command {
@@ -33,14 +23,6 @@ namespace {
 constexpr unsigned nodes = 3;
 const std::string journal = "bench.append";
 
-double us_since(clock::time_point t) { return std::chrono::duration<double, std::micro>(clock::now() - t).count(); }
-
-/// Sorted microseconds.
-double quantile(const std::vector<double>& sorted, double q) {
-  if (sorted.empty()) return 0;
-  return sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
-}
-
 struct row {
   std::string what;
   unsigned in_flight = 1;
@@ -49,101 +31,11 @@ struct row {
   std::optional<double> fsyncs_per_op, cpu_us_per_op, mib_per_s;
 };
 
-// ---- the machine's floor
-
-double loopback_round_trip(std::size_t size) {
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in a{};
-  a.sin_family = AF_INET;
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof a;
-  const int one = 1;
-  if (::bind(listener, reinterpret_cast<sockaddr*>(&a), length) != 0 || ::listen(listener, 1) != 0 ||
-      ::getsockname(listener, reinterpret_cast<sockaddr*>(&a), &length) != 0)
-    throw command_error(failed, "cannot listen on loopback");
-  const auto pass = [size](int fd, std::vector<char>& b) {
-    for (std::size_t got = 0; got < size;) {
-      const auto n = ::read(fd, b.data() + got, size - got);
-      if (n <= 0) return false;
-      got += static_cast<std::size_t>(n);
-    }
-    return true;
-  };
-  std::thread echo([&] {
-    const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    std::vector<char> b(size);
-    while (pass(fd, b) && ::write(fd, b.data(), size) == static_cast<ssize_t>(size)) {
-    }
-    ::close(fd);
-  });
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  std::vector<double> us;
-  if (::connect(fd, reinterpret_cast<sockaddr*>(&a), length) == 0) {
-    std::vector<char> b(size, 'x');
-    for (int i = 0; i < 5'000; ++i) {
-      const auto begun = clock::now();
-      if (::write(fd, b.data(), size) != static_cast<ssize_t>(size) || !pass(fd, b)) break;
-      us.push_back(us_since(begun));
-    }
-  }
-  ::close(fd);
-  echo.join();
-  ::close(listener);
-  std::ranges::sort(us);
-  return quantile(us, 0.5);
-}
-
-/// Median of an append to a preallocated file with fdatasync, while `processes` do the same.
-double shared_fdatasync(const std::filesystem::path& where, unsigned processes, std::size_t size) {
-  std::vector<pid_t> children;
-  std::array<int, 2> p{};
-  if (::pipe2(p.data(), O_CLOEXEC) != 0) throw command_error(failed, "cannot make a pipe");
-  for (unsigned i = 0; i < processes; ++i) {
-    const auto child = ::fork();
-    if (child != 0) {
-      children.push_back(child);
-      continue;
-    }
-    const auto file = where / fmt::format("floor{}", i);
-    const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    constexpr int rounds = 2'000;
-    [[maybe_unused]] const auto room = ::posix_fallocate(fd, 0, static_cast<off_t>(rounds * size));
-    const std::vector<char> b(size, 'x');
-    std::vector<double> us;
-    const auto until = clock::now() + 1s;
-    for (int k = 0; k < rounds && clock::now() < until; ++k) {
-      const auto begun = clock::now();
-      if (::pwrite(fd, b.data(), size, static_cast<off_t>(static_cast<std::size_t>(k) * size)) < 0 ||
-          ::fdatasync(fd) != 0)
-        break;
-      us.push_back(us_since(begun));
-    }
-    std::ranges::sort(us);
-    const double median = quantile(us, 0.5);
-    [[maybe_unused]] const auto n = ::write(p[1], &median, sizeof median);
-    ::unlink(file.c_str());
-    ::_exit(0);
-  }
-  std::vector<double> medians;
-  for (const auto child : children) {
-    double m = 0;
-    if (::read(p[0], &m, sizeof m) == static_cast<ssize_t>(sizeof m)) medians.push_back(m);
-    int s = 0;
-    ::waitpid(child, &s, 0);
-  }
-  ::close(p[0]);
-  ::close(p[1]);
-  std::ranges::sort(medians);
-  return quantile(medians, 0.5);
-}
-
 // ---- the cluster
 
 class subject {
  public:
-  explicit subject(const std::string& data) : cluster_(nodes, data, "bench") {
+  explicit subject(const std::string& data) : cluster_({nodes, data, "bench"}) {
     cluster_.start();
     wait_ready();
   }
@@ -163,7 +55,8 @@ class subject {
         } catch (const command_error&) {  // not yet
         }
         if (clock::now() >= until)
-          throw command_error(failed, "the nodes did not become a cluster within 60 s" + cluster_.last_log());
+          throw command_error(
+              failed, "the nodes did not become a cluster within 60 s" + cluster_.last_log(cluster_.nodes().front()));
         std::this_thread::sleep_for(20ms);
       }
   }
@@ -198,20 +91,11 @@ class subject {
     return most;
   }
 
-  /// Processor time of all nodes so far, in seconds: user and kernel, of all their threads.
+  /// Processor time of all nodes so far, in seconds.
   double cpu_seconds() {
-    double ticks = 0;
-    for (const auto& n : cluster_.nodes()) {
-      std::ifstream in(fmt::format("/proc/{}/stat", n.pid));
-      std::string line;
-      std::getline(in, line);
-      std::istringstream behind_name(line.substr(std::min(line.size(), line.rfind(')') + 1)));
-      std::string skipped;
-      for (int i = 3; i < 14; ++i) behind_name >> skipped;  // proc(5): utime is field 14, stime 15
-      double user = 0, kernel = 0;
-      if (behind_name >> user >> kernel) ticks += user + kernel;
-    }
-    return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+    double sum = 0;
+    for (const auto& n : cluster_.nodes()) sum += command::cpu_seconds(n.pid);
+    return sum;
   }
 
  private:

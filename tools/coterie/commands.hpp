@@ -60,6 +60,14 @@ struct bench_options {
 };
 int bench(const common&, const bench_options&);
 
+// ---- bench_membership.cpp
+struct bench_membership_options {
+  unsigned nodes = 48, rounds = 3;
+  std::string peer;  ///< another system that is measured too: serf, or empty
+  ms lasts{20'000};  ///< how long the agents are watched while nothing happens
+};
+int bench_membership(const common&, const bench_membership_options&);
+
 // ---- cluster.cpp
 int members(const common&, bool watch, std::optional<std::uint32_t> wait);
 int show_status(const common&);

@@ -72,7 +72,7 @@ class show_case {
       if (opt_.once && clock::now() >= until)
         throw command_error(failed, fmt::format("within 60 s these were not observed on another node: {}", missing()));
       if (std::ranges::all_of(cluster_.nodes(), &local_node::gone))
-        throw command_error(failed, "all nodes have ended" + cluster_.last_log());
+        throw command_error(failed, "all nodes have ended" + cluster_.last_log(cluster_.nodes().front()));
     }
     return opt_.once ? failed : ok;
   }
@@ -355,7 +355,7 @@ class show_case {
   };
   const common& common_;
   const dev_options& opt_;
-  local_cluster cluster_{opt_.nodes, opt_.data, "dev"};
+  local_cluster cluster_{{opt_.nodes, opt_.data, "dev"}};
   signal_queue signals_;
   std::vector<dev_node> nodes_;
   shown shown_;

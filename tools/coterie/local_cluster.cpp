@@ -47,27 +47,36 @@ fs::path make_directory(const std::string& data, const std::string& cluster) {
   return name;
 }
 
+spawn_options run_node(const local_node& n, const std::vector<std::string>& seeds, const std::string& cluster) {
+  return {{"/proc/self/exe", "run", "--name", n.name, "--bind", fmt::format("127.0.0.1:{}", n.port), "--seeds",
+           fmt::format("{}", fmt::join(seeds, ",")), "--data", n.home.string(), "--cluster", cluster}};
+}
+
 }  // namespace
 
-local_cluster::local_cluster(unsigned nodes, const std::string& data, std::string cluster)
-    : kept_(!data.empty()),
-      cluster_(std::move(cluster)),
-      directory_(make_directory(data, cluster_)),
-      watcher_(kept_ ? std::string() : directory_.string()) {
-  for (unsigned i = 0; i < nodes; ++i) seeds_ += fmt::format("{}127.0.0.1:{}", seeds_.empty() ? "" : ",", add().port);
+local_cluster::local_cluster(local_options o)
+    : opt_(std::move(o)),
+      directory_(make_directory(opt_.data, opt_.cluster)),
+      watcher_(opt_.data.empty() ? directory_.string() : std::string()) {
+  for (unsigned i = 0; i < opt_.nodes; ++i) {
+    const auto& n = add();
+    if (i < opt_.seeds) seeds_.push_back(fmt::format("127.0.0.1:{}", n.port));
+  }
 }
 
 local_node& local_cluster::add() {
   std::uint16_t port = nodes_.empty() ? 7401 : nodes_.back().port + 1;
   while (port < 65'000 && !(is_free(SOCK_STREAM, port) && is_free(SOCK_DGRAM, port))) ++port;
-  const std::string name(1, static_cast<char>('a' + nodes_.size()));
+  constexpr std::size_t letters = 26;
+  std::string name(1, static_cast<char>('a' + nodes_.size() % letters));
+  if (nodes_.size() >= letters) name += fmt::format("{}", nodes_.size() / letters);
   return nodes_.emplace_back(local_node{name, port, directory_ / name});
 }
 
 local_cluster::~local_cluster() {
   end();
   std::error_code ec;
-  if (!kept_) fs::remove_all(directory_, ec);
+  if (opt_.data.empty()) fs::remove_all(directory_, ec);
 }
 
 void local_cluster::start() {
@@ -77,14 +86,10 @@ void local_cluster::start() {
 void local_cluster::start(local_node& n) {
   const int log = ::open((directory_ / (n.name + ".log")).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  n.pid = spawn({{"/proc/self/exe", "run", "--name", n.name, "--bind", fmt::format("127.0.0.1:{}", n.port), "--seeds",
-                  seeds_, "--data", n.home.string(), "--cluster", cluster_},
-                 {},
-                 nothing,
-                 log,
-                 log,
-                 false},
-                watcher_);
+  auto o = opt_.command ? opt_.command(n, seeds_) : run_node(n, seeds_, opt_.cluster);
+  o.input = nothing;
+  o.output = o.error = log;
+  n.pid = spawn(o, watcher_);
   n.gone = false;
   ::close(log);
   ::close(nothing);
@@ -109,7 +114,10 @@ void local_cluster::wait_gone(local_node& n) {
 }
 
 void local_cluster::end(const signal_queue* signals) noexcept {
-  for (const auto& n : nodes_) signal(n, SIGTERM);
+  for (const auto& n : nodes_) {
+    signal(n, SIGTERM);
+    signal(n, SIGCONT);  // one that is stopped hears it too
+  }
   const auto until = clock::now() + 5s;
   for (auto& n : nodes_) {
     while (n.pid > 0 && !n.gone) {
@@ -123,8 +131,8 @@ void local_cluster::end(const signal_queue* signals) noexcept {
   }
 }
 
-std::string local_cluster::last_log() const {
-  std::ifstream log(directory_ / (nodes_.front().name + ".log"));
+std::string local_cluster::last_log(const local_node& n) const {
+  std::ifstream log(directory_ / (n.name + ".log"));
   std::string last;
   for (std::string s; std::getline(log, s);) last = s;
   return last.empty() ? "" : ": " + last;

@@ -1,10 +1,11 @@
-// A cluster of node processes of this program on loopback: started, watched and ended with the object. Knows processes,
-// ports and directories, nothing of what the nodes are used for.
+// A cluster of node processes on loopback, of this program unless told otherwise: started, watched and ended with the
+// object. Knows processes, ports and directories, nothing of what the nodes are used for.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,11 +22,19 @@ struct local_node {
   std::filesystem::path socket() const { return home / "control.sock"; }
 };
 
+struct local_options {
+  unsigned nodes = 3;
+  std::string data;      ///< where it is kept; empty = a temporary directory, removed at the end, however that comes
+  std::string cluster;   ///< its name
+  unsigned seeds = ~0u;  ///< how many of the nodes, the first, are named to all
+  /// What a node runs, with which seeds; empty = `run` of this program.
+  std::function<spawn_options(const local_node&, const std::vector<std::string>& seeds)> command{};
+};
+
 class local_cluster {
  public:
-  /// Starts nothing yet. `data`: where it is kept; empty = a temporary directory, removed at the end, however that
-  /// comes.
-  local_cluster(unsigned nodes, const std::string& data, std::string cluster);
+  /// Starts nothing yet.
+  explicit local_cluster(local_options);
   ~local_cluster();
   local_cluster(const local_cluster&) = delete;
 
@@ -43,15 +52,14 @@ class local_cluster {
 
   std::deque<local_node>& nodes() { return nodes_; }
   const std::deque<local_node>& nodes() const { return nodes_; }
-  /// The last line of the first node's log, behind ": "; empty when there is none.
-  std::string last_log() const;
+  /// The last line of the node's log, behind ": "; empty when there is none.
+  std::string last_log(const local_node&) const;
 
  private:
-  const bool kept_;
-  const std::string cluster_;
+  const local_options opt_;
   const std::filesystem::path directory_;
   watcher watcher_;
-  std::string seeds_;
+  std::vector<std::string> seeds_;
   std::deque<local_node> nodes_;  // one that is added leaves the others where they are
 };
 

@@ -70,7 +70,7 @@ TEST_CASE("a coordinate follows a path that changes, and stays bounded whatever 
   for (int i = 0; i < 200; ++i) a = moved(a, b, 40ms, random);
   CHECK(ms(distance(a, b)) > 36);
   CHECK(ms(distance(a, b)) < 44);
-  for (const duration odd : {duration::zero(), -1s, duration::max(), duration::min(), duration(1)}) {
+  for (const duration odd : {duration::zero(), duration(-1s), duration::max(), duration::min(), duration(1)}) {
     for (int i = 0; i < 50; ++i) a = moved(a, b, odd, random);
     CHECK(plausible(a));
   }
