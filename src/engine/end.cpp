@@ -91,14 +91,33 @@ void engine::state::give_up_leaving() {
   end.reset();
 }
 
-// As the leader: asks a voter that answers to take over. True while there are other voters, so while it may happen yet.
+// As the leader: asks a voter that answers to take over, first one whose disk has room. True while there are other
+// voters, so while it may happen yet.
 bool engine::state::hand_over() {
   if (!replica || replica->leader() != ctx.self) return false;
   auto& c = replica->core();
   if (c.conf().voters.size() <= 1) return false;
-  for (const auto& p : c.progress())
+  auto followers = c.progress();
+  std::ranges::stable_partition(followers, [&](const auto& p) { return has_room(p.id); });
+  for (const auto& p : followers)
     if (c.conf().is_voter(p.id) && p.recently_active && c.transfer_leadership(p.id, ctx.now.steady)) break;
   return true;
+}
+
+bool engine::state::has_room(node_id id) const {
+  return std::ranges::none_of(members.user_of(id),
+                              [](const auto& d) { return d.key == low_disk_key && d.value.size() > 0; });
+}
+
+// A leader that may take no data stands in the way of those that could (docs/consensus.md 1.6).
+void engine::state::relieve() {
+  if (!low_disk || end || ctx.now.steady < next_relief) return;
+  next_relief = ctx.now.steady + relief_patience;
+  const auto& c = replica->core();
+  const auto fit = [&](const auto& p) { return c.conf().is_voter(p.id) && p.recently_active && has_room(p.id); };
+  if (std::ranges::none_of(c.progress(), fit) || !hand_over()) return;
+  ctx.stats.add("disk.handed_over");
+  ctx.log(log_level::warn, "the disk of this leader is nearly full: another voter is asked to lead");
 }
 
 // An operator's wish, from whatever node: repeated to whoever leads until it is so.

@@ -96,17 +96,21 @@ void engine::state::handle(const event& e) {
                  [&](const written& x) { on_written(x.sequence); },
                  [&](const read_done& x) { on_read(x); },
                  [&](const disk_failed& x) { on_disk_failed(x); },
-                 [&](const disk_space& x) {
-                   if (x.low != low_disk)
-                     ctx.log(x.low ? log_level::error : log_level::info,
-                             x.low ? "the disk is nearly full: data is refused until there is room again"
-                                   : "there is disk space again");
-                   low_disk = x.low;
-                 },
+                 [&](const disk_space& x) { on_disk_space(x.low); },
                  [&](const call& x) { on_call(x); },
                  [&](const cancel_call& x) { on_cancel(x.id); },
              },
              e);
+}
+
+// The others hear of it: who has room should lead.
+void engine::state::on_disk_space(bool low) {
+  if (low == low_disk) return;
+  low_disk = low;
+  next_relief = ctx.now.steady + relief_patience;
+  std::ignore = members.set_user(std::string(low_disk_key), low ? to_bytes("low") : bytes(), ctx.now);
+  ctx.log(low ? log_level::error : log_level::info,
+          low ? "the disk is nearly full: data is refused until there is room again" : "there is disk space again");
 }
 
 void engine::state::on_disk_failed(const disk_failed& f) {

@@ -21,7 +21,6 @@ void engine::state::on_role() {
   const bool leading = c.current_role() == raft::role::leader;
   if (leading && (!was_leading || led_term != c.current_term())) {
     keeper.on_lead();
-    cut = view_cut(opt.views);
     led_term = c.current_term();
     last_duty = {};
     next_lead = led_since = ctx.now.steady;
@@ -97,6 +96,7 @@ void engine::state::lead() {
     keeper.on_expiring(e);
     ctx.log(log_level::info, fmt::format("session of {} expires", name_of(e)));
   }
+  relieve();
   reconcile_configuration();
   if (last_duty > replica->core().applied()) return;
   reconcile_view();

@@ -37,6 +37,9 @@ struct ending {
   instant deadline, drain_until, next_removal = instant::min();
 };
 
+constexpr std::string_view low_disk_key = "disk";  // of the user data that a node gossips about itself
+constexpr duration relief_patience = 1s;           // a leader's disk is low for so long before another should lead
+
 struct engine::state {
   state(const options&, recovered_state, const times& now, std::uint64_t seed);
 
@@ -51,6 +54,7 @@ struct engine::state {
   void on_read(const read_done&);
   void on_written(std::uint64_t sequence);
   void on_disk_failed(const disk_failed&);
+  void on_disk_space(bool low);
   void halt(bool ok, std::string reason);
 
   // ---- cluster.cpp: streams, formation, joining ----
@@ -117,6 +121,8 @@ struct engine::state {
   void tend_end();
   void give_up_leaving();
   bool hand_over();
+  void relieve();
+  bool has_room(node_id) const;
   void begin_handover(call_id, const std::string& node, instant deadline);
   void check_handovers();
 
@@ -191,7 +197,7 @@ struct engine::state {
   bool was_leading = false, failed = false, halted_ = false, low_disk = false, greeted = false, ready_once = false,
        tree_changed = true;
   instant next_chores = instant::min(), next_join = instant::min(), next_request_tick = instant::min(),
-          next_lead = instant::min(), led_since = instant::min(), next_swap = instant::min();
+          next_lead = instant::min(), next_relief = never, led_since = instant::min(), next_swap = instant::min();
   std::map<node_id, instant> living_since;  // by gossip
   std::string shown_state, told_to_wait, last_refusal;
   node_id shown_leader;

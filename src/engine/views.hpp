@@ -2,7 +2,11 @@
 // failures with one cause make one view (Rapid, ATC 2018). Knows nothing of the log.
 #pragma once
 
+#include <cstddef>
+#include <deque>
+#include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/ids.hpp"
@@ -15,6 +19,12 @@ namespace coterie::engine {
 struct view_rules {
   duration settled_after = 500ms;  ///< no verdict for so long, and nobody in doubt: the cut is complete
   duration longest = 3s;           ///< what is known then goes out, however unsettled
+  /// A member that loses most of what it sends or receives refutes each suspicion in the end. It is unsteady, and has
+  /// failed too, when it was suspected so often within this time, by so many (one alone may have bad links itself); it
+  /// is back when it was not suspected for that long.
+  std::size_t unsteady_after = 3;
+  std::size_t accusers = 2;
+  duration memory = 20s;
 };
 
 /// One member of the registry, as the leader sees it.
@@ -28,14 +38,24 @@ struct sighting {
 class view_cut {
  public:
   explicit view_cut(view_rules r) : rules_(r) {}
+  /// Gossip took a member for suspect, by this one's word.
+  void on_suspected(node_id, node_id accuser, instant now);
+  /// It was found unreachable, is somebody new, or is gone: what was suspected before says nothing any more.
+  void forget(node_id who) { suspicions_.erase(who); }
   /// The change to propose now, if it is time for one; the same again until the sightings say that it was made.
   std::optional<machine::change_view> next(const std::vector<sighting>&, instant now);
 
  private:
+  struct doubts {
+    bool any = false, unsteady = false;
+  };
+  doubts doubts_of(node_id, instant now);
+
   view_rules rules_;
-  std::vector<node_id> failed_, back_;  // what would change, as of the last call
-  std::optional<instant> begun_;        // when something first was to change
-  instant last_;                        // when that became more or less
+  std::map<node_id, std::deque<std::pair<instant, node_id>>> suspicions_;  // with their accusers, oldest first
+  std::vector<node_id> failed_, back_;                                     // what would change, as of the last call
+  std::optional<instant> begun_;                                           // when something first was to change
+  instant last_;                                                           // when that became more or less
 };
 
 }  // namespace coterie::engine

@@ -304,6 +304,11 @@ void membership::withdraw(member_state s, const times& now) {
 }
 
 void membership::forget(node_id id) {
+  take_out(id);
+  settle(last_);
+}
+
+void membership::take_out(node_id id) {
   const record* r = roster_.find(id);
   if (!r || id == self_) return;
   if (forgotten_.size() >= max_forgotten) {
@@ -315,7 +320,6 @@ void membership::forget(node_id id) {
   queue_.drop(id, true);
   user_.erase(id);
   roster_.erase(id);
-  settle(last_);
 }
 
 output membership::take() { return std::exchange(out_, {}); }
@@ -330,7 +334,7 @@ std::string membership::name_of(node_id id) const {
 }
 
 void membership::emit(event_kind kind, const record& r, std::string evidence) {
-  out_.events.push_back({kind, r.m, std::move(evidence)});
+  out_.events.push_back({kind, r.m, std::move(evidence), r.accuser});
 }
 
 const member_info& membership::self() const { return roster_.find(self_)->m.info; }

@@ -59,6 +59,7 @@ struct event {
   event_kind kind;
   member who;
   std::string evidence;
+  node_id accuser{};  ///< of suspect and unreachable
 };
 
 // ---- actions -------------------------------------------------------------------------------------------------------
@@ -206,6 +207,8 @@ class membership {
   bool hear(const statement&, const heard&, const times&);
   bool hear_of_self(const statement&);
   void hear_of_unknown(const statement&, const heard&, const times&);
+  void forget_place_of(const member_info& newcomer);
+  void take_out(node_id);
   void warn_of_copy(record&, const statement&);
   void hear_same_incarnation(record&, const statement&, const heard&, const times&);
   void hear_user(const user_datum&, bool quiet);

@@ -127,6 +127,7 @@ void membership::hear_of_unknown(const statement& s, const heard& h, const times
     return;
   }
   if (f != forgotten_.end()) forgotten_.erase(f);
+  if (!is_gone(s.state)) forget_place_of(s.info);
   record& r = roster_.add(s.info.id);
   r.m.state = member_state::left;  // until the turn below
   r.m.since = now.wall;
@@ -135,6 +136,19 @@ void membership::hear_of_unknown(const statement& s, const heard& h, const times
   if (const auto met = strangers_.extract(s.info.id)) r.m.view_digest = met.mapped();
   const auto teller = s.info.id == h.from ? "itself" : name_of(h.from);
   turn(r, s, now, fmt::format("told by {}", teller), h.quiet);
+}
+
+/// Whoever was unreachable at this name and address is replaced: its process is another one now, with another identity.
+void membership::forget_place_of(const member_info& newcomer) {
+  if (roster_.unreachable() == 0) return;
+  std::vector<node_id> replaced;
+  for (const auto& [id, r] : roster_.all())
+    if (r.m.state == member_state::unreachable && r.m.info.name == newcomer.name && r.m.info.at == newcomer.at)
+      replaced.push_back(id);
+  for (const auto id : replaced) {
+    counters_.add("replaced");
+    take_out(id);
+  }
 }
 
 void membership::warn_of_copy(record& r, const statement& s) {

@@ -89,6 +89,24 @@ TEST_CASE("a leader whose disk is nearly full refuses what fills it, and does th
   REQUIRE(!w.has("orders"));
 }
 
+TEST_CASE("a leader whose disk is nearly full lets a voter lead that has room, and keeps the lead when none has") {
+  led_world w;
+  w.tell(w.third, engine::disk_space{true});
+  w.run(500ms);  // gossip
+  w.tell(w.leader, engine::disk_space{true});
+  REQUIRE(w.run_until([&] { return w.nodes::leader() == w.other; }, 5s));
+  CHECK(w.counted(w.leader, "disk.handed_over") >= 1);
+  CHECK(is<wire::appended>(w.ask(w.other, wire::append_journal{"orders", "", {{"t", "m"}}})));
+  CHECK(refusal(w.ask(w.third, wire::append_journal{"orders", "", {{"t", "m"}}})) == errc::limit);
+
+  w.tell(w.other, engine::disk_space{true});
+  w.run(5s);
+  CHECK(w.nodes::leader() == w.other);
+  CHECK(w.counted(w.other, "disk.handed_over") == 0);
+  w.tell(w.third, engine::disk_space{false});
+  REQUIRE(w.run_until([&] { return w.nodes::leader() == w.third; }, 5s));
+}
+
 TEST_CASE("a leader that has too much on its way asks to be asked again") {
   engine::options o;
   o.raft.max_uncommitted_bytes = 2'000;

@@ -101,6 +101,54 @@ TEST_CASE("a member in doubt is waited for, but not for ever") {
   CHECK(v.took == view_rules{}.longest);
 }
 
+TEST_CASE("a member that is suspected again and again by several has failed, until it is left in peace") {
+  looking w(4);
+  const auto suspect = [&](std::uint64_t who, std::uint64_t by) {
+    w.cut.on_suspected(n(who), n(by), w.now);
+    CHECK_FALSE(w.next(5s));
+  };
+  suspect(1, 2);
+  suspect(1, 3);
+  w.cut.on_suspected(n(1), n(2), w.now);
+  auto change = w.next();
+  REQUIRE(change);
+  CHECK(change->failed == std::vector{n(1)});
+  w.apply(*change);
+  CHECK_FALSE(w.next(15s));
+  w.cut.on_suspected(n(1), n(3), w.now);  // once more, though that alone would not be enough
+  CHECK_FALSE(w.next(view_rules{}.memory - 1s));
+  change = w.next();
+  REQUIRE(change);
+  CHECK(change->back == std::vector{n(1)});
+}
+
+TEST_CASE("one accuser alone, or suspicions that are far apart, prove nothing") {
+  looking w(4);
+  for (int i = 0; i < 10; ++i) {
+    w.cut.on_suspected(n(1), n(2), w.now);
+    w.cut.on_suspected(n(2), n(1), w.now);
+    CHECK_FALSE(w.next(1s));
+  }
+  w.now += 1min;
+  for (const std::uint64_t by : {1, 2, 3, 1, 2, 3}) {
+    w.cut.on_suspected(n(3), n(by), w.now);
+    CHECK_FALSE(w.next(12s));
+  }
+}
+
+TEST_CASE("what was suspected before a verdict or a restart is forgotten") {
+  looking w(4);
+  for (const std::uint64_t by : {2, 3, 2}) w.cut.on_suspected(n(1), n(by), w.now);
+  w.cut.forget(n(1));
+  CHECK_FALSE(w.next());
+  w.members[1].seen = member_state::unreachable;
+  auto change = w.next();
+  REQUIRE(change);
+  w.apply(*change);
+  w.members[1].seen = member_state::alive;
+  REQUIRE(w.next(1s));
+}
+
 TEST_CASE("a verdict that is taken back in time changes nothing") {
   looking w(3);
   w.members[1].seen = member_state::unreachable;

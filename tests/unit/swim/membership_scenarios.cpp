@@ -279,6 +279,24 @@ TEST_CASE("a killed node that restarts at a new address comes back", "[swim][res
   w.require_agreement();
 }
 
+TEST_CASE("a node that comes back to its place with another identity replaces the old one", "[swim][restart]") {
+  network w(4, 8);
+  w.form();
+  w.kill(1);
+  w.run(10s);
+  const auto old = w[1].info.id;
+  CHECK(w.all_believe(1, member_state::unreachable));
+  w[1].info.id = id_of(77);
+  w.restart(1);
+  w.connect(1, 3);
+  REQUIRE(w.run_until([&] { return w.agreed(); }, 2s));
+  w.run(30s);  // nobody is told of the old one again
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    CHECK(w.at(i).find(old) == nullptr);
+    CHECK(w.at(i).members().size() == 4);
+  }
+}
+
 TEST_CASE("a partition heals by itself after ten minutes", "[swim][partition]") {
   for (const std::set<std::size_t>& side : {std::set<std::size_t>{0}, {0, 1, 2}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}) {
     network w(side.size() == 10 ? 20 : 6, side.size());
