@@ -411,6 +411,18 @@ TEST_CASE("48 nodes that start at once know one another soon, and that they do",
   }
 }
 
+TEST_CASE("a newcomer that gossip reached before its first stream catches up too", "[swim][join]") {
+  network w(3);
+  w.start(0);
+  w.start(2);
+  const statement news{w[1].info, {boot_epoch(1), 1}, member_state::alive, {}};
+  w.at(2).on_datagram(w[1].info.at, {"default", {}, w[1].info.id, boot_epoch(1), 0, gossip_only{}, {news}, {}},
+                      w.clock(2));
+  w.connect(2, 0);
+  w.run(1s);
+  CHECK(w.at(2).stats().get("push_pulls") == 3);  // at once, after 300 ms and after 900 ms
+}
+
 TEST_CASE("an idle cluster costs little", "[swim][cost]") {
   network w(48, 5);
   w.form();
