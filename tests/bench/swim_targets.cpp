@@ -3,7 +3,7 @@
 //
 //   swim_targets [--reduced] [--seeds N] [--first SEED] [--nodes N] [--hours NODE_HOURS] NAME...
 //
-// NAME is one of those in `targets` below, or `all`. Other sizes than the usual ones only for the runs that have them.
+// NAME is one of `targets` below, or `all`. The options replace the usual sizes of each run, or the reduced ones.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -28,6 +28,7 @@ using swim::test::network;
 constexpr std::size_t seed_nodes = 3;
 
 double seconds(duration d) { return std::chrono::duration<double>(d).count(); }
+duration hours(double n) { return std::chrono::duration_cast<duration>(std::chrono::duration<double>(n * 3600)); }
 
 struct sizes {
   std::size_t nodes = 0;
@@ -48,7 +49,7 @@ class findings {
   void all(std::string_view what, std::size_t measured, std::size_t of) {
     line(measured == of, fmt::format("{}: {} of {} (all)", what, measured, of));
   }
-  void note(std::string text) { fmt::print("  {}\n", text); }
+  void note(std::string_view text) { fmt::print("  {}\n", text); }
   bool missed() const { return missed_; }
 
  private:
@@ -81,10 +82,6 @@ void start(network& w, std::size_t from, duration within) {
   }
 }
 
-std::optional<duration> agree(network& w, duration limit = 1min) {
-  return w.run_until([&] { return w.agreed(); }, limit);
-}
-
 /// A cluster that formed long ago.
 void settle(network& w) {
   w.settle();
@@ -95,17 +92,30 @@ void settle(network& w) {
   w.run(3s);
 }
 
-/// The present view is that of everybody, and stays; nobody who was there was called unreachable on the way.
-void judge_views(network& w, std::size_t& differ, std::size_t& lost) {
-  differ += w.agreed() ? 0 : 1;
-  w.run(10s);
-  differ += w.agreed() ? 0 : 1;
-  lost += w.verdicts(true).size();
-}
+/// How fast several networks came to one view, and whether that stayed.
+class convergence {
+ public:
+  void await(network& w, duration from) {
+    const auto same = [&] { return w.agreed(); };
+    differ_ += w.run_until(same, 1min) ? 0 : 1;
+    slowest_ = std::max(slowest_, w.now() - from);
+    w.run(10s);
+    differ_ += same() ? 0 : 1;
+    lost_ += w.verdicts(true).size();
+  }
+  void tell(findings& f, std::string_view what, double limit) const {
+    f.at_most(what, seconds(slowest_), limit, " s");
+    f.none("members lost", lost_);
+    f.none("views that differ in the end", differ_);
+  }
+
+ private:
+  duration slowest_{};
+  std::size_t differ_ = 0, lost_ = 0;
+};
 
 void restart(const sizes& z, findings& f) {
-  duration slowest{};
-  std::size_t differ = 0, lost = 0;
+  convergence c;
   for (auto seed = z.first; seed < z.first + z.seeds; ++seed) {
     network w(z.nodes, seed);
     make_usual(w);
@@ -117,18 +127,13 @@ void restart(const sizes& z, findings& f) {
     }
     crowd(w);
     start(w, 0, 1s);
-    agree(w);
-    slowest = std::max(slowest, w.now() - from);
-    judge_views(w, differ, lost);
+    c.await(w, from);
   }
-  f.at_most("one view", seconds(slowest), 15, " s");
-  f.none("members lost", lost);
-  f.none("runs whose views differ at the end", differ);
+  c.tell(f, "one view", 15);
 }
 
 void joins(const sizes& z, findings& f) {
-  duration slowest{};
-  std::size_t differ = 0, lost = 0;
+  convergence c;
   for (auto seed = z.first; seed < z.first + z.seeds; ++seed) {
     network w(z.nodes + seed_nodes, seed);
     make_usual(w);
@@ -141,13 +146,9 @@ void joins(const sizes& z, findings& f) {
     const auto from = w.now();
     crowd(w);
     start(w, seed_nodes, {});
-    agree(w);
-    slowest = std::max(slowest, w.now() - from);
-    judge_views(w, differ, lost);
+    c.await(w, from);
   }
-  f.at_most("one view", seconds(slowest), 10, " s");
-  f.none("members lost", lost);
-  f.none("runs whose views differ at the end", differ);
+  c.tell(f, "one view", 10);
 }
 
 void leave(const sizes& z, findings& f) {
@@ -274,18 +275,17 @@ std::pair<std::size_t, std::size_t> starve(std::size_t nodes, std::uint64_t seed
 
 void starved(const sizes& z, findings& f) {
   std::size_t healthy = 0, of_starved = 0;
-  double hours = 0;
-  for (auto seed = z.first; hours < z.node_hours; ++seed) {
-    const auto length = std::min(1.0, (z.node_hours - hours) / static_cast<double>(z.nodes));
-    const auto [h, s] =
-        starve(z.nodes, seed, std::chrono::duration_cast<duration>(std::chrono::duration<double>(length * 3600)));
+  double done = 0;
+  for (auto seed = z.first; done < z.node_hours; ++seed) {
+    const auto length = std::min(1.0, (z.node_hours - done) / static_cast<double>(z.nodes));
+    const auto [h, s] = starve(z.nodes, seed, hours(length));
     healthy += h;
     of_starved += s;
-    hours += std::max(length, 1e-3) * static_cast<double>(z.nodes);
+    done += std::max(length, 1e-3) * static_cast<double>(z.nodes);
   }
-  f.none(fmt::format("false verdicts in {:.0f} node-hours on nodes that are not starved", hours), healthy);
-  if (healthy == 0) f.note(fmt::format("95 % bound: {:.1e} per node-hour", 3 / hours));
-  f.note(fmt::format("verdicts on starved nodes, while they stand still or after: {}", of_starved));
+  f.none(fmt::format("false verdicts in {:.0f} node-hours on nodes that are not starved", done), healthy);
+  if (healthy == 0) f.note(fmt::format("95 % bound: {:.1e} per node-hour", 3 / done));
+  f.note(fmt::format("verdicts on starved nodes, one a minute at each other node: {}", of_starved));
 }
 
 /// How far later values exceed the first.
@@ -422,32 +422,26 @@ void crashes(const sizes& z, findings& f) {
 }
 
 void partition(const sizes& z, findings& f) {
-  duration slowest{};
-  std::size_t differ = 0, lost = 0;
-  const auto length = std::chrono::duration_cast<duration>(
-      std::chrono::duration<double>(z.node_hours * 3600 / static_cast<double>(z.nodes)));
+  convergence c;
+  std::size_t apart = 0;
+  const auto length = hours(z.node_hours / static_cast<double>(z.nodes));
   for (auto seed = z.first; seed < z.first + z.seeds; ++seed) {
     network w(z.nodes, seed);
     make_usual(w);
     settle(w);
-    std::set<std::size_t> side;  // of seed 1: none of the seeds; of seed 2: one of them, and so on
+    std::set<std::size_t> side;  // two fifths, with all of the seeds, two of them, one
     for (std::size_t i = 0; i < z.nodes * 2 / 5; ++i) side.insert((seed - 1) % 3 + i < 3 ? i : z.nodes - 1 - i);
     w.streams.clear();
     w.partition(side);
     w.run(length);
-    for (std::size_t i = 0; i < w.size(); ++i) {
-      const auto own = side.contains(i) ? side.size() : w.size() - side.size();
-      differ += w.at(i).alive_count() == own ? 0 : 1;
-    }
+    for (std::size_t i = 0; i < w.size(); ++i)
+      apart += w.at(i).alive_count() == (side.contains(i) ? side.size() : w.size() - side.size()) ? 1 : 0;
     w.clear_events();
     w.cut.clear();
-    const auto took = agree(w);
-    slowest = std::max(slowest, took.value_or(1min));
-    judge_views(w, differ, lost);
+    c.await(w, w.now());
   }
-  f.at_most(fmt::format("one view again after {:.1f} hours apart", seconds(length) / 3600), seconds(slowest), 15, " s");
-  f.none("members lost after the heal", lost);
-  f.none("views that differ", differ);
+  f.all("nodes that saw their own side only", apart, z.nodes * z.seeds);
+  c.tell(f, fmt::format("one view again after {:.1f} hours", seconds(length) / 3600), 15);
 }
 
 struct target {
