@@ -15,7 +15,8 @@ constexpr std::size_t max_text = 255;  // of a name, host or version
 constexpr std::size_t max_rivals = 64;
 constexpr duration rival_patience = 3s;  // two holders of a name are told that long before one of them gives way
 constexpr duration rival_memory = 30s;
-constexpr double verifiers = 8;  // members that probe a suspect at once, on average (Lifeguard's confirmations)
+constexpr std::size_t much_news = 64;  // statements waiting at a time
+constexpr double verifiers = 8;        // members that probe a suspect at once, on average (Lifeguard's confirmations)
 
 bool is_accusation(member_state s) { return s == member_state::suspect || s == member_state::unreachable; }
 
@@ -351,6 +352,11 @@ void membership::confirm(record& r, node_id accuser) {
 /// The suspicion timed out unrefuted.
 void membership::condemn(record& r, const times& now) {
   if (!r.doubt || !active()) return;
+  // After a large partition everybody refutes at once, and that takes longer to come around.
+  if (r.verdict && queue_.size() > much_news && now.steady < r.doubt->latest()) {
+    timers_.arm({chore::suspicion, r.m.info.id}, now.steady + shortest_suspicion() / 2);
+    return;
+  }
   statement s = statement_of(r);
   s.state = member_state::unreachable;
   s.accuser = self_;

@@ -295,7 +295,8 @@ void membership::on_peer_up(const member_info& info, incarnation inc, const time
     counters_.add("own_id_heard");
     return;
   }
-  const bool newcomer = roster_.living() <= 1;
+  // Gossip may reach a node before its first stream does, when many come at once.
+  const bool newcomer = roster_.living() <= 1 || catch_up_ == duration{};
   hear({info, inc, member_state::alive, {}}, {info.id, false}, now);
   record* r = roster_.find(info.id);
   // An unreachable one learns of it by our view, and refutes. One that was refused or has left gets nothing.

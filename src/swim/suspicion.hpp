@@ -27,6 +27,8 @@ class suspicion {
   void restart(instant now);
 
   instant started() const { return started_; }
+  /// Its end when nobody confirms or hurries it.
+  instant latest() const { return started_ + max_; }
   instant deadline() const;
   const std::vector<node_id>& accusers() const { return accusers_; }
 

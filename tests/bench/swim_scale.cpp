@@ -8,8 +8,6 @@
 //                                            memory as a network
 #include <algorithm>
 #include <cstdlib>
-#include <functional>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +16,7 @@
 
 #include <fmt/format.h>
 
-#include "unit/swim/membership_network.hpp"
+#include "bench/lone_member.hpp"
 
 namespace {
 
@@ -52,14 +50,9 @@ struct outcome {
 
 /// Looks for removals of nodes that were there, and forgets the events.
 void judge(network& w, outcome& o) {
-  for (std::size_t i = 0; i < w.size(); ++i) {
-    for (const auto& e : w[i].events) {
-      const auto who = w.index_of(e.what.who.info.id);
-      if (e.what.kind == event_kind::unreachable && w.up(who))
-        o.wrong.push_back(
-            fmt::format("{} was removed by {} at {:.1f} s", w[who].info.name, w[i].info.name, seconds(e.at)));
-    }
-  }
+  for (const auto& v : w.verdicts(true))
+    o.wrong.push_back(
+        fmt::format("{} was removed by {} at {:.1f} s", w[v.of].info.name, w[v.by].info.name, seconds(v.at)));
   w.clear_events();
 }
 
@@ -105,108 +98,16 @@ outcome run(std::size_t nodes, duration length, std::uint64_t seed) {
   return o;
 }
 
-/// One member among others that only answer. They probe it as often as it probes them; every ten seconds one of them
-/// restarts, and of that it hears as often as each member passes it on.
-class lone_member {
- public:
-  explicit lone_member(std::size_t nodes)
-      : lives_(nodes, 1),
-        m_(info(0), boot_epoch(1), {}, swim::test::size_of_statement, swim::test::size_of_user, at({}), 1) {
-    push_pull all{true, info(1).id, 0, {}, {}};
-    for (std::size_t i = 1; i < nodes; ++i) {
-      number_[info(i).id] = i;
-      all.statements.push_back(statement_of(i));
-    }
-    m_.on_push_pull(all, at({}));
-    m_.take();
-    for (std::size_t n = nodes; n > 0; n /= 2) copies_ += 4;  // λ = 4
-  }
-
-  outcome run(duration length) {
-    const auto from = user_seconds();
-    duration now{}, probed{}, restarted{};
-    while (now < length) {
-      perform(m_.take(), now);
-      const duration wake = m_.next_wake().time_since_epoch() - start;
-      now = std::max(now,
-                     std::min({wake, probed + 1s, restarted + 10s, later_.empty() ? length : later_.begin()->first}));
-      if (now >= wake) {
-        m_.tick(at(now));
-      } else if (now == probed + 1s) {
-        probed = now;
-        tell(any(), ping{++probe_, info(0).id}, {}, now);
-      } else if (now == restarted + 10s) {
-        restarted = now;
-        const auto who = any();
-        ++lives_[who];
-        for (int i = 0; i < copies_; ++i)
-          later_.emplace(now + random_.between({}, 2s),
-                         [this, who](duration t) { tell(any(), gossip_only{}, {statement_of(who)}, t); });
-      } else if (!later_.empty()) {
-        const auto what = later_.extract(later_.begin());
-        what.mapped()(now);
-      }
-    }
-    o_.in_all = user_seconds() - from;
-    if (m_.alive_count() != lives_.size()) o_.wrong.push_back("somebody was removed");
-    return o_;
-  }
-
- private:
-  static constexpr duration start = 1s;
-
-  static times at(duration d) {
-    return {instant(start + d), boot_instant(start + d),
-            wall_time(std::chrono::duration_cast<std::chrono::milliseconds>(d))};
-  }
-  static member_info info(std::size_t i) {
-    member_info m;
-    m.id = swim::test::id_of(i);
-    m.name = fmt::format("n{}", i);
-    m.at = {fmt::format("10.0.{}.{}", i / 256, i % 256), 7400};
-    m.version = "1.2.3";
-    return m;
-  }
-  statement statement_of(std::size_t i) const { return {info(i), {boot_epoch(lives_[i]), 1}, member_state::alive, {}}; }
-  std::size_t any() { return 1 + random_.below(lives_.size() - 1); }
-
-  void tell(std::size_t from, decltype(datagram::body) body, std::vector<statement> news, duration now) {
-    m_.on_datagram(info(from).at,
-                   {"default",
-                    {},
-                    info(from).id,
-                    boot_epoch(lives_[from]),
-                    m_.view_digest(),
-                    std::move(body),
-                    std::move(news),
-                    {}},
-                   at(now));
-  }
-  void perform(const output& out, duration now) {
-    for (const auto& a : out.actions) {
-      if (const auto* s = std::get_if<send_datagram>(&a)) {
-        ++o_.datagrams;
-        o_.bytes += swim::test::size_of(s->what);
-        const auto* p = std::get_if<ping>(&s->what.body);
-        if (p)
-          later_.emplace(now + 300us, [this, p = *p](duration t) { tell(number_.at(p.target), ack{p.probe}, {}, t); });
-      } else if (const auto* q = std::get_if<send_push_pull>(&a); q && !q->what.answer) {
-        later_.emplace(now + 300us, [this, to = q->to, digest = q->what.view_digest](duration t) {
-          m_.on_push_pull({true, to, digest, {}, {}}, at(t));
-        });
-      }
-    }
-  }
-
-  std::vector<std::uint64_t> lives_;  ///< of each node: its epoch
-  std::map<node_id, std::size_t> number_;
-  membership m_;
-  rng random_{1};
-  int copies_ = 0;
-  std::uint64_t probe_ = 0;
-  std::multimap<duration, std::function<void(duration)>> later_;
-  outcome o_;
-};
+outcome run_one(std::size_t nodes, duration length) {
+  outcome o;
+  const auto from = user_seconds();
+  const auto c = swim::test::lone_member(nodes).run(length);
+  o.in_all = user_seconds() - from;
+  o.datagrams = c.datagrams;
+  o.bytes = c.bytes;
+  if (c.removed > 0) o.wrong.push_back(fmt::format("{} were removed", c.removed));
+  return o;
+}
 
 std::size_t argument(int argc, char** argv, int n, std::size_t otherwise) {
   return argc > n ? std::strtoul(argv[n], nullptr, 10) : otherwise;
@@ -241,7 +142,7 @@ int main(int argc, char** argv) {
   std::vector<double> took;
   bool right = true;
   for (std::uint64_t seed = 1; seed <= runs; ++seed) {
-    const auto o = one ? lone_member(nodes).run(length) : run(nodes, length, seed);
+    const auto o = one ? run_one(nodes, length) : run(nodes, length, seed);
     right &= report(o, nodes, node_seconds);
     if (!one)
       fmt::print("  one view after {:.1f} virtual s and {:.2f} s of CPU; crashes seen in {:.1f} virtual s at most\n",

@@ -95,6 +95,7 @@ class world {
   void crash(std::size_t i) {
     machine& m = machines[i];
     if (!m.process) return;
+    ++crashes;
     m.process.reset();
     m.unsynced.clear();
     m.sync_end = now;
@@ -105,6 +106,7 @@ class world {
   }
   void wipe(std::size_t i) {
     crash(i);
+    ++wipes;
     machine& m = machines[i];
     m.id = new_id();
     m.epoch = {};
@@ -118,6 +120,7 @@ class world {
     start(i);
   }
   void partition(const std::vector<std::size_t>& away) {
+    partitions += away.empty() ? 0 : 1;
     for (std::size_t i = 0; i < machines.size(); ++i) {
       machines[i].side = std::find(away.begin(), away.end(), i) != away.end() ? 1 : 0;
     }
@@ -155,6 +158,12 @@ class world {
     return static_cast<std::size_t>(
         std::count_if(machines.begin(), machines.end(), [](const machine& m) { return m.formed.has_value(); }));
   }
+  /// How many nodes sent a Prepare.
+  std::size_t proposers() const {
+    std::set<node_id> who;
+    for (const auto& [b, ids] : prepared_) who.insert(b.proposer);
+    return who.size();
+  }
   std::string situation(std::size_t i) const { return machines[i].process ? machines[i].process->situation() : "down"; }
   std::size_t majority() const { return opt.seeds / 2 + 1; }
 
@@ -168,7 +177,7 @@ class world {
   std::set<std::size_t> wiped;              ///< seed slots
   std::set<cluster_id> ever, chosen, lost;  ///< durable commits; accepted by a majority; chosen, then without a holder
   std::string violation;                    ///< the first
-  std::uint64_t persists = 0, events = 0;
+  std::uint64_t persists = 0, events = 0, crashes = 0, wipes = 0, partitions = 0;
   std::map<std::uint64_t, crash_point> crash_plan;  ///< by number of the write, over all machines
   std::function<bool(std::size_t from, std::size_t to, const genesis_message&)> filter;  ///< false: lost
 

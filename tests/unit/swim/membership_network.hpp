@@ -51,8 +51,9 @@ class network {
     std::uint64_t epoch = 1;
     std::optional<membership> m;
     bool paused = false;
-    duration offset{};  ///< of its steady clock
-    duration skew{};    ///< of its wall clock
+    double loss_in = 0, loss_out = 0;  ///< beside the loss of the network; at 1 it has no streams either
+    duration offset{};                 ///< of its steady clock
+    duration skew{};                   ///< of its wall clock
     std::vector<std::function<void()>> backlog;
     std::vector<seen_event> events;
     std::vector<user_datum> user;
@@ -80,6 +81,7 @@ class network {
       x.info.version = "1.2.3";
       x.offset = rng_.between(1s, 1000s);
       by_address_[x.info.at] = i;
+      by_id_[x.info.id] = i;
     }
   }
 
@@ -126,6 +128,17 @@ class network {
     greet(i, j);
     greet(j, i);
   }
+  /// As the engine does: while it sees nobody it dials the seeds, nodes 0 to `seeds` - 1, each second.
+  void seek(std::size_t i, std::size_t seeds) {
+    if (at(i).alive_count() <= 1) {
+      for (std::size_t s = 0; s < seeds; ++s) {
+        if (s != i && up(s) && !cut.contains({i, s}) && !cut.contains({s, i})) connect(i, s);
+      }
+    }
+    later(1s, i, [this, i, seeds, life = nodes_[i].epoch] {
+      if (nodes_[i].epoch == life) seek(i, seeds);
+    });
+  }
   bool connected(std::size_t i, std::size_t j) const {
     return all_streams || streams.contains({std::min(i, j), std::max(i, j)});
   }
@@ -133,6 +146,21 @@ class network {
   void form() {
     for (std::size_t i = 0; i < nodes_.size(); ++i) start(i);
     for (std::size_t i = 1; i < nodes_.size(); ++i) connect(i, 0);
+    run(3s);
+    require_agreement();
+    clear_events();
+  }
+  /// All up, each told of all others: a cluster that formed long ago, without the news of its forming.
+  void settle() {
+    for (std::size_t i = 0; i < nodes_.size(); ++i) start(i);
+    push_pull all{true, {}, 0, {}, {}};
+    for (const auto& x : nodes_) all.statements.push_back({x.info, {boot_epoch(x.epoch), 1}, member_state::alive, {}});
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      all.from = nodes_[i == 0 ? 1 : 0].info.id;
+      at(i).on_push_pull(all, clock(i));
+      at(i).take();
+      touch(i);
+    }
     run(3s);
     require_agreement();
     clear_events();
@@ -255,6 +283,24 @@ class network {
     for (std::size_t i = 0; i < nodes_.size(); ++i) n += count(i, k);
     return n;
   }
+  struct verdict {
+    std::size_t by, of;
+    duration at;
+  };
+  /// What the events that were kept call unreachable: the first at each node, of each node that is up or not, as asked.
+  std::vector<verdict> verdicts(bool of_up) const {
+    std::vector<verdict> out;
+    std::set<std::size_t> seen;
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      seen.clear();
+      for (const auto& e : nodes_[i].events) {
+        if (e.what.kind != event_kind::unreachable) continue;
+        const auto who = index_of(e.what.who.info.id);
+        if (up(who) == of_up && seen.insert(who).second) out.push_back({i, who, e.at});
+      }
+    }
+    return out;
+  }
   rng& random() { return rng_; }
 
  private:
@@ -304,10 +350,9 @@ class network {
     return it->second;
   }
   std::optional<std::size_t> find(node_id id) const {
-    for (std::size_t i = 0; i < nodes_.size(); ++i) {
-      if (nodes_[i].info.id == id) return i;
-    }
-    return std::nullopt;
+    const auto it = by_id_.find(id);
+    if (it == by_id_.end()) return std::nullopt;
+    return it->second;
   }
 
   void perform(std::size_t from, send_datagram& s) {
@@ -318,7 +363,7 @@ class network {
     largest = std::max(largest, n);
     if (spy) spy(from, s.what);
     const auto to = find(s.to);
-    if (!to || cut.contains({from, *to}) || no_udp.contains({from, *to}) || rng_.chance(loss)) return;
+    if (!to || cut.contains({from, *to}) || no_udp.contains({from, *to}) || lost(from, *to)) return;
     if (!up(*to)) {
       if (evidence) refuse(from, *to);
       return;
@@ -327,13 +372,19 @@ class network {
       at(to).on_datagram(nodes_[from].info.at, *d, clock(to));
     });
   }
-  /// A stream loses nothing, it only takes longer.
+  bool lost(std::size_t from, std::size_t to) {
+    const auto sick = [&](double chance) { return chance > 0 && rng_.chance(chance); };
+    return rng_.chance(loss) || sick(nodes_[from].loss_out) || sick(nodes_[to].loss_in);
+  }
+  bool dead(std::size_t i) const { return nodes_[i].loss_in >= 1 || nodes_[i].loss_out >= 1; }
+  /// A stream loses nothing, it only takes longer, and longer each time.
   template <class F>
   void by_stream(std::size_t from, node_id id, F f) {
     const auto to = find(id);
     if (!to || !up(*to) || !connected(from, *to) || cut.contains({from, *to}) || cut.contains({*to, from})) return;
+    if (dead(from) || dead(*to)) return;
     duration d = delay();
-    while (rng_.chance(loss)) d += 200ms;
+    for (duration again = 200ms; lost(from, *to); again *= 2) d += again;
     later(d, *to, [f = std::move(f), to = *to] { f(to); });
   }
   void perform(std::size_t from, send_push_pull& s) {
@@ -350,6 +401,7 @@ class network {
 
   std::vector<node> nodes_;
   std::map<address, std::size_t> by_address_;
+  std::map<node_id, std::size_t> by_id_;
   rng rng_;
   duration now_{};
   std::uint64_t next_order_ = 0;

@@ -329,6 +329,23 @@ TEST_CASE("a partition heals by itself after ten minutes", "[swim][partition]") 
   }
 }
 
+TEST_CASE("a verdict waits for its refutation longer while much is told at once", "[swim][partition]") {
+  for (const std::size_t n : {20u, 90u}) {
+    network w(n);
+    w.start(0);
+    datagram d{"default", {}, w[1].info.id, boot_epoch(1), 0, gossip_only{}, {}, {}};
+    for (std::size_t i = 1; i < n; ++i)
+      d.statements.push_back({w[i].info, {boot_epoch(1), 1}, member_state::alive, {}});
+    d.statements.push_back({w[5].info, {boot_epoch(1), 1}, member_state::unreachable, w[1].info.id});
+    w.at(0).on_datagram(w[1].info.at, d, w.clock(0));
+    w.touch(0);
+    w.run(3s);
+    CHECK(w.state(0, 5) == (n == 90 ? member_state::suspect : member_state::unreachable));
+    w.run(10s);
+    CHECK(w.state(0, 5) == member_state::unreachable);
+  }
+}
+
 TEST_CASE("tags change everywhere", "[swim][tags]") {
   network w(12, 6);
   w.form();
@@ -427,6 +444,18 @@ TEST_CASE("48 nodes that start at once know one another soon, and that they do",
     w.require_agreement();
     CHECK(w.count_all(event_kind::suspect) == 0);
   }
+}
+
+TEST_CASE("a newcomer that gossip reached before its first stream catches up too", "[swim][join]") {
+  network w(3);
+  w.start(0);
+  w.start(2);
+  const statement news{w[1].info, {boot_epoch(1), 1}, member_state::alive, {}};
+  w.at(2).on_datagram(w[1].info.at, {"default", {}, w[1].info.id, boot_epoch(1), 0, gossip_only{}, {news}, {}},
+                      w.clock(2));
+  w.connect(2, 0);
+  w.run(1s);
+  CHECK(w.at(2).stats().get("push_pulls") == 3);  // at once, after 300 ms and after 900 ms
 }
 
 TEST_CASE("an idle cluster costs little", "[swim][cost]") {
