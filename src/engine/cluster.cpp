@@ -278,10 +278,7 @@ bool engine::state::settle_members() {
       living_since.try_emplace(e.who.info.id, ctx.now.steady);
     else
       living_since.erase(e.who.info.id);
-    if (e.kind == swim::event_kind::suspect)
-      cut.on_suspected(e.who.info.id, e.accuser, ctx.now.steady);
-    else if (!is_living(e.who.state) || e.kind == swim::event_kind::joined)
-      cut.forget(e.who.info.id);
+    cut.on_event(e, ctx.now.steady);
     bus.on_member(e);
     say(e);
   }

@@ -9,9 +9,12 @@ namespace {
 constexpr std::size_t max_kept = 16;
 }
 
-void view_cut::on_suspected(node_id who, node_id accuser, instant now) {
+void view_cut::on_event(const swim::event& e, instant now) {
+  const auto who = e.who.info.id;
+  if (!swim::is_living(e.who.state) || e.kind == swim::event_kind::joined) suspicions_.erase(who);
+  if (e.kind != swim::event_kind::suspect) return;
   auto& all = suspicions_[who];
-  all.emplace_back(now, accuser);
+  all.emplace_back(now, e.accuser);
   if (all.size() > max_kept) all.pop_front();
 }
 

@@ -12,7 +12,7 @@
 #include "base/ids.hpp"
 #include "base/time.hpp"
 #include "machine/types.hpp"
-#include "swim/types.hpp"
+#include "swim/membership.hpp"
 
 namespace coterie::engine {
 
@@ -24,7 +24,7 @@ struct view_rules {
   /// is back when it was not suspected for that long.
   std::size_t unsteady_after = 3;
   std::size_t accusers = 2;
-  duration memory = 20s;
+  duration memory = 30s;
 };
 
 /// One member of the registry, as the leader sees it.
@@ -38,10 +38,8 @@ struct sighting {
 class view_cut {
  public:
   explicit view_cut(view_rules r) : rules_(r) {}
-  /// Gossip took a member for suspect, by this one's word.
-  void on_suspected(node_id, node_id accuser, instant now);
-  /// It was found unreachable, is somebody new, or is gone: what was suspected before says nothing any more.
-  void forget(node_id who) { suspicions_.erase(who); }
+  /// A suspicion is remembered. One that ends in a verdict, or is of a former life, says nothing any more.
+  void on_event(const swim::event&, instant now);
   /// The change to propose now, if it is time for one; the same again until the sightings say that it was made.
   std::optional<machine::change_view> next(const std::vector<sighting>&, instant now);
 

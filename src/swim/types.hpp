@@ -89,10 +89,10 @@ struct datagram {
   node_id from;
   boot_epoch epoch;
   std::uint64_t view_digest = 0;  ///< of the ids that the sender believes alive or suspect, itself included
-  coordinate place;               ///< of the sender
   std::variant<ping, ack, ping_request, indirect_ack, indirect_nack, gossip_only> body;
   std::vector<statement> statements;
   std::vector<user_datum> user;
+  coordinate place{};  ///< of the sender
 };
 
 /// Push-pull over a stream (SWIM/memberlist anti-entropy): a question carries the sender's whole view, or none when

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 
 #include "bench/lone_member.hpp"
+#include "engine/views.hpp"
 
 namespace {
 
@@ -91,6 +92,46 @@ void settle(network& w) {
   }
   w.run(3s);
 }
+
+/// The views that a node would make as the leader, of what gossip tells it.
+class leading {
+ public:
+  leading(network& w, std::size_t at) : w_(w), at_(at), told_(w[at].events.size()) {}
+
+  /// As w.run(); nobody clears the events meanwhile.
+  void run(duration length) {
+    for (const auto end = w_.now() + length; w_.now() < end;) {
+      w_.run(std::min<duration>(100ms, end - w_.now()));
+      look();
+    }
+  }
+  /// Members that a view has named as failed, and when first.
+  const std::map<std::size_t, duration>& failed() const { return failed_; }
+  std::size_t changes() const { return changes_; }
+
+ private:
+  void look() {
+    const auto now = w_.clock(at_).steady;
+    for (const auto& events = w_[at_].events; told_ < events.size(); ++told_) cut_.on_event(events[told_].what, now);
+    std::vector<engine::sighting> all;
+    for (const auto& m : w_.at(at_).members())
+      all.push_back({m.info.id, view_.contains(m.info.id), m.state == member_state::stopping, m.state});
+    const auto change = cut_.next(all, now);
+    if (!change) return;
+    ++changes_;
+    for (const auto id : change->failed) {
+      view_.insert(id);
+      failed_.try_emplace(w_.index_of(id), w_.now());
+    }
+    for (const auto id : change->back) view_.erase(id);
+  }
+
+  network& w_;
+  std::size_t at_, told_, changes_ = 0;
+  engine::view_cut cut_{engine::view_rules{}};
+  std::set<node_id> view_;
+  std::map<std::size_t, duration> failed_;
+};
 
 /// How fast several networks came to one view, and whether that stayed.
 class convergence {
@@ -200,8 +241,9 @@ template <std::size_t N>
 void sick(const sickness (&kinds)[N], const sizes& z, findings& f) {
   constexpr duration length = 60s, phase = 20s;
   for (const auto& kind : kinds) {
-    std::size_t seen = 0, healthy = 0, suspicions = 0;
-    duration slowest{};
+    const bool silent = kind.loss_in == 1 || kind.loss_out == 1;  // else it refutes what is said of it
+    std::size_t seen = 0, healthy = 0, suspicions = 0, named = 0, named_healthy = 0;
+    duration slowest{}, slowest_view{};
     for (auto seed = z.first; seed < z.first + z.seeds; ++seed) {
       network w(z.nodes, seed);
       w.settle();
@@ -209,6 +251,8 @@ void sick(const sickness (&kinds)[N], const sizes& z, findings& f) {
       std::set<std::size_t> them;
       while (them.size() < std::max<std::size_t>(z.nodes / 100, 1)) them.insert(w.random().below(z.nodes));
       w.clear_events();
+      const auto observer = std::size_t{them.contains(0) ? 1u : 0u};
+      leading leader(w, observer);
       const auto from = w.now();
       for (duration at{}; at < length; at += phase) {
         const bool on = !kind.flips || (at / phase) % 2 == 0;
@@ -216,7 +260,7 @@ void sick(const sickness (&kinds)[N], const sizes& z, findings& f) {
           w[i].loss_in = on ? kind.loss_in : 0;
           w[i].loss_out = on ? kind.loss_out : 0;
         }
-        w.run(phase);
+        leader.run(phase);
       }
       std::size_t in_time = 0;
       for (const auto& v : w.verdicts(true)) {
@@ -228,15 +272,28 @@ void sick(const sickness (&kinds)[N], const sizes& z, findings& f) {
           slowest = std::max(slowest, v.at - from);
         }
       }
-      const auto observer = std::size_t{them.contains(0) ? 1u : 0u};
       for (const auto& e : w[observer].events)
         suspicions += e.what.kind == event_kind::suspect && them.contains(w.index_of(e.what.who.info.id)) ? 1 : 0;
       seen += in_time == them.size() * (z.nodes - them.size()) ? 1 : 0;
+      std::size_t in_view = 0;
+      for (const auto& [who, when] : leader.failed()) {
+        if (!them.contains(who)) {
+          ++named_healthy;
+        } else if (when - from <= 30s) {
+          ++in_view;
+          slowest_view = std::max(slowest_view, when - from);
+        }
+      }
+      named += in_view == them.size() ? 1 : 0;
     }
-    f.all(fmt::format("{}: seen unreachable by all within 30 s", kind.name), seen, z.seeds);
-    f.note(fmt::format("{}: the last verdict after {:.1f} s; {:.1f} suspicions a minute", kind.name, seconds(slowest),
-                       static_cast<double>(suspicions) / static_cast<double>(z.seeds)));
+    f.all(fmt::format("{}: failed by a view within 30 s", kind.name), named, z.seeds);
+    f.none(fmt::format("{}: healthy nodes in a view", kind.name), named_healthy);
     f.none(fmt::format("{}: verdicts on healthy nodes by healthy nodes", kind.name), healthy);
+    if (silent) f.all(fmt::format("{}: seen unreachable by all within 30 s", kind.name), seen, z.seeds);
+    f.note(fmt::format("{}: in a view after {:.1f} s at most{}; {:.1f} suspicions a minute", kind.name,
+                       seconds(slowest_view),
+                       silent ? fmt::format(", the last verdict after {:.1f} s", seconds(slowest)) : "",
+                       static_cast<double>(suspicions) / static_cast<double>(z.seeds)));
   }
 }
 
@@ -382,7 +439,7 @@ std::size_t batches(const std::vector<duration>& sorted, duration length) {
 void crashes(const sizes& z, findings& f) {
   for (const bool evidence : {false, true}) {
     duration slowest{}, widest{};
-    std::size_t missing = 0, healthy = 0, most = 0;
+    std::size_t missing = 0, healthy = 0, most = 0, changes = 0, wrong = 0;
     std::map<std::size_t, std::size_t> of_a_second;
     for (auto seed = z.first; seed < z.first + z.seeds; ++seed) {
       network w(z.nodes, seed);
@@ -393,7 +450,10 @@ void crashes(const sizes& z, findings& f) {
       const auto victims = z.nodes / 10;
       const auto from = w.now();
       for (std::size_t k = 0; k < victims; ++k) w.kill(seed_nodes + k * (z.nodes - seed_nodes) / victims);
-      w.run(30s);
+      leading leader(w, 0);
+      leader.run(30s);
+      changes = std::max(changes, leader.changes());
+      wrong += leader.failed().size() != victims ? 1 : 0;
       std::map<std::size_t, std::vector<duration>> at;  // of each node: its verdicts
       for (const auto& v : w.verdicts(false)) at[v.by].push_back(v.at);
       for (std::size_t i = 0; i < w.size(); ++i) {
@@ -410,6 +470,8 @@ void crashes(const sizes& z, findings& f) {
       healthy += w.verdicts(true).size();
     }
     const auto how = evidence ? "with refused connections" : "without a sign";
+    f.at_most(fmt::format("{}: changes of the view", how), static_cast<double>(changes), 2, "");
+    f.none(fmt::format("{}: seeds in which the view names others than those, or not all", how), wrong);
     f.at_most(fmt::format("{}: windows of 2 s that the verdicts at one node fall into", how), static_cast<double>(most),
               2, "");
     f.none(fmt::format("{}: verdicts that are missing", how), missing);

@@ -35,6 +35,13 @@ struct looking {
       for (const auto& [list, failed] : {std::pair(&c.failed, true), std::pair(&c.back, false)})
         if (std::ranges::find(*list, m.id) != list->end()) m.failed = failed;
   }
+  void tell(swim::event_kind kind, member_state state, std::uint64_t who, std::uint64_t accuser) {
+    swim::event e{kind, {}, "", n(accuser)};
+    e.who.info.id = n(who);
+    e.who.state = state;
+    cut.on_event(e, now);
+  }
+  void suspect(std::uint64_t who, std::uint64_t by) { tell(swim::event_kind::suspect, member_state::suspect, who, by); }
   duration took{};
 };
 
@@ -104,18 +111,18 @@ TEST_CASE("a member in doubt is waited for, but not for ever") {
 TEST_CASE("a member that is suspected again and again by several has failed, until it is left in peace") {
   looking w(4);
   const auto suspect = [&](std::uint64_t who, std::uint64_t by) {
-    w.cut.on_suspected(n(who), n(by), w.now);
+    w.suspect(who, by);
     CHECK_FALSE(w.next(5s));
   };
   suspect(1, 2);
   suspect(1, 3);
-  w.cut.on_suspected(n(1), n(2), w.now);
+  w.suspect(1, 2);
   auto change = w.next();
   REQUIRE(change);
   CHECK(change->failed == std::vector{n(1)});
   w.apply(*change);
   CHECK_FALSE(w.next(15s));
-  w.cut.on_suspected(n(1), n(3), w.now);  // once more, though that alone would not be enough
+  w.suspect(1, 3);  // once more, though that alone would not be enough
   CHECK_FALSE(w.next(view_rules{}.memory - 1s));
   change = w.next();
   REQUIRE(change);
@@ -125,21 +132,21 @@ TEST_CASE("a member that is suspected again and again by several has failed, unt
 TEST_CASE("one accuser alone, or suspicions that are far apart, prove nothing") {
   looking w(4);
   for (int i = 0; i < 10; ++i) {
-    w.cut.on_suspected(n(1), n(2), w.now);
-    w.cut.on_suspected(n(2), n(1), w.now);
+    w.suspect(1, 2);
+    w.suspect(2, 1);
     CHECK_FALSE(w.next(1s));
   }
   w.now += 1min;
   for (const std::uint64_t by : {1, 2, 3, 1, 2, 3}) {
-    w.cut.on_suspected(n(3), n(by), w.now);
-    CHECK_FALSE(w.next(12s));
+    w.suspect(3, by);
+    CHECK_FALSE(w.next(view_rules{}.memory * 3 / 5));
   }
 }
 
 TEST_CASE("what was suspected before a verdict or a restart is forgotten") {
   looking w(4);
-  for (const std::uint64_t by : {2, 3, 2}) w.cut.on_suspected(n(1), n(by), w.now);
-  w.cut.forget(n(1));
+  for (const std::uint64_t by : {2, 3, 2}) w.suspect(1, by);
+  w.tell(swim::event_kind::unreachable, member_state::unreachable, 1, 3);
   CHECK_FALSE(w.next());
   w.members[1].seen = member_state::unreachable;
   auto change = w.next();
