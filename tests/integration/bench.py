@@ -50,12 +50,15 @@ def main():
         status, out = bench(folder, "append", "--in-flight", "1,8", "--lasts", "300ms")
         check("append measures what it is asked to", status == 0 and [r["in_flight"] for r in out["rows"]] == [1, 8], out)
         row = out["rows"][0]
-        keys = {"what", "system", "in_flight", "ops_per_s", "p50_us", "p99_us", "p999_us", "fsyncs_per_op", "cpu_us_per_op", "mib_per_s",
+        keys = {"what", "system", "in_flight", "ops_per_s", "p50_us", "p99_us", "p999_us", "longest_us", "fsyncs_per_op", "cpu_us_per_op", "mib_per_s",
                 "samples"}
         check("with the documented keys", set(row) == keys and set(out["floor"]) == {"rtt_us", "fdatasync_us"}, out)
         check("an append alone costs a node at least one sync", row["fsyncs_per_op"] >= 0.95, row)
         check("several under way share them", out["rows"][1]["fsyncs_per_op"] < row["fsyncs_per_op"], out)
         check("quantiles rise", 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"], row)
+        status, out = bench(folder, "grow")
+        check("no append fails while one voter becomes five and then one again", status == 0 and [r["what"] for r in out["rows"]] ==
+              [f"{a} to {b} voters" for a, b in ((1, 3), (3, 5), (5, 3), (3, 1))] and all(r["samples"] > 0 for r in out["rows"]), out)
         status, out = bench(folder, "read", "--in-flight", "1", "--lasts", "300ms")
         check("a read costs no sync", status == 0 and out["rows"][0]["samples"] > 0 and out["rows"][0]["fsyncs_per_op"] < 0.1, out)
         status, out = bench(folder, "failover", "--times", "1")

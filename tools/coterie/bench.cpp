@@ -1,9 +1,11 @@
-// Measures a throw-away cluster of three node processes on this machine, and beside it the floor that the machine sets
-// in the same run: a round trip over loopback, and an fdatasync with as many processes at it as there are nodes.
+// Measures a throw-away cluster of node processes on this machine, three unless it grows, and beside it the floor that
+// the machine sets in the same run: a round trip over loopback, and an fdatasync with as many processes at it as there
+// are nodes.
 #include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <map>
+#include <mutex>
 #include <thread>
 
 #include <fmt/format.h>
@@ -35,7 +37,7 @@ struct row {
 
 class subject {
  public:
-  explicit subject(const std::string& data) : cluster_({nodes, data, "bench"}) {
+  explicit subject(const std::string& data, unsigned count = nodes) : cluster_({count, data, "bench"}) {
     cluster_.start();
     wait_ready();
   }
@@ -46,11 +48,12 @@ class subject {
   /// Until all are members, alive in every view, and ready.
   void wait_ready() {
     const auto until = clock::now() + 60s;
+    const auto count = static_cast<std::uint32_t>(cluster_.nodes().size());
     for (const auto& n : cluster_.nodes())
       for (;;) {
         try {
           auto c = talk(n);
-          c.ask<wire::member_list>(wire::wait_members{nodes}, ms(10'000));
+          c.ask<wire::member_list>(wire::wait_members{count}, ms(10'000));
           if (c.ask<wire::status_info>(wire::get_status{}, ms(1'000)).ready) break;
         } catch (const command_error&) {  // not yet
         }
@@ -248,6 +251,83 @@ std::vector<row> catch_up(subject& s, std::size_t mib, const bench_options& o) {
   return rows;
 }
 
+/// One append after the other by one client of the first node, however long each takes; told apart by phases.
+class writer {
+ public:
+  writer(client c, std::size_t size) : client_(std::move(c)), size_(size), thread_([this] { run(); }) {}
+  ~writer() {
+    over_ = true;
+    thread_.join();
+  }
+  /// What was measured since the last phase ended.
+  row end_phase(std::string what) {
+    const std::lock_guard lock(mutex_);
+    if (!error_.empty()) throw command_error(failed, error_);
+    row r{std::move(what), 1, 0, std::exchange(us_, {}), {}, {}, {}};
+    r.ops_per_s = static_cast<double>(r.us.size()) / (us_since(std::exchange(begun_, clock::now())) / 1e6);
+    std::ranges::sort(r.us);
+    return r;
+  }
+
+ private:
+  void run() {
+    while (!over_) {
+      const auto begun = clock::now();
+      try {
+        client_.ask(append_of(size_), ms(20'000));
+      } catch (const command_error& e) {
+        const std::lock_guard lock(mutex_);
+        error_ = fmt::format("an append failed: {}", e.what());
+        return;
+      }
+      const std::lock_guard lock(mutex_);
+      us_.push_back(us_since(begun));
+    }
+  }
+
+  client client_;
+  const std::size_t size_;
+  std::mutex mutex_;
+  std::vector<double> us_;
+  std::string error_;
+  clock::time_point begun_ = clock::now();
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
+
+/// From one voter to three, to five, and back, each time until the configuration has them; meanwhile a client appends.
+std::vector<row> grow(subject& s, std::size_t size) {
+  auto& first = s.cluster().nodes().front();
+  writer w(s.talk(first), size);
+  const auto voters = [&](std::size_t wanted) {
+    for (const auto until = clock::now() + 120s; clock::now() < until; std::this_thread::sleep_for(50ms)) {
+      const auto list = s.talk(first).ask<wire::member_list>(wire::get_members{}, ms(5'000)).members;
+      const auto have =
+          std::ranges::count_if(list, [](const auto& m) { return m.role == "voter" && m.state != "left"; });
+      if (static_cast<std::size_t>(have) == wanted) return;
+    }
+    throw command_error(failed, fmt::format("there are not {} voters after 120 s", wanted));
+  };
+  std::vector<row> rows;
+  for (const std::size_t wanted : {3, 5}) {
+    while (s.cluster().nodes().size() < wanted) s.cluster().start(s.cluster().add());
+    voters(wanted);
+    rows.push_back(w.end_phase(fmt::format("{} to {} voters", wanted - 2, wanted)));
+  }
+  for (const std::size_t wanted : {3, 1}) {
+    // The last ones go, one of them as the leader.
+    auto& leads = s.cluster().nodes()[wanted];
+    s.talk(first).ask(wire::transfer_leadership{leads.name}, ms(20'000));
+    for (auto* n : {&leads, &s.cluster().nodes()[wanted + 1]}) {
+      s.talk(*n).ask(wire::leave_cluster{}, ms(30'000));
+      s.cluster().wait_gone(*n);
+    }
+    voters(wanted);
+    rows.push_back(w.end_phase(fmt::format("{} to {} voters", wanted + 2, wanted)));
+  }
+  return rows;
+}
+
 json to_json(const row& r) {
   return {{"what", r.what},
           {"system", "coterie"},
@@ -256,6 +336,7 @@ json to_json(const row& r) {
           {"p50_us", quantile(r.us, 0.5)},
           {"p99_us", quantile(r.us, 0.99)},
           {"p999_us", quantile(r.us, 0.999)},
+          {"longest_us", quantile(r.us, 1)},
           {"fsyncs_per_op", r.fsyncs_per_op ? json(*r.fsyncs_per_op) : json(nullptr)},
           {"cpu_us_per_op", r.cpu_us_per_op ? json(*r.cpu_us_per_op) : json(nullptr)},
           {"mib_per_s", r.mib_per_s ? json(*r.mib_per_s) : json(nullptr)},
@@ -270,7 +351,7 @@ std::string human_us(double us) {
 }  // namespace
 
 int bench(const common& c, const bench_options& o) {
-  subject s(o.data);
+  subject s(o.data, o.what == "grow" ? 1 : nodes);
   const auto where = s.cluster().nodes().front().home;
   const double rtt = loopback_round_trip(o.size), sync = shared_fdatasync(where, nodes, o.size);
   std::vector<row> rows;
@@ -282,6 +363,8 @@ int bench(const common& c, const bench_options& o) {
       rows.push_back(load(s, s.follower(), "read", n, o.lasts, [] { return wire::request(wire::wait_visible{}); }));
   } else if (o.what == "catchup") {
     rows = catch_up(s, o.state_mib, o);
+  } else if (o.what == "grow") {
+    rows = grow(s, o.size);
   } else {
     for (const auto* how : {"killed", "stopped", "transfer"}) rows.push_back(failover(s, how, o.times, o.size));
   }
@@ -297,11 +380,12 @@ int bench(const common& c, const bench_options& o) {
       "{} nodes on this machine ({} cores), {} bytes; the floor: a round trip over loopback {}, an fdatasync "
       "with {} processes at it {}\n",
       nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), nodes, human_us(sync)));
-  table t({"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "FSYNCS/OP", "CPU/OP", "MIB/S", "SAMPLES"});
+  table t(
+      {"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "LONGEST", "FSYNCS/OP", "CPU/OP", "MIB/S", "SAMPLES"});
   for (const auto& r : rows)
     t.add({r.what, fmt::format("{}", r.in_flight), r.ops_per_s > 0 ? fmt::format("{:.0f}", r.ops_per_s) : "-",
            human_us(quantile(r.us, 0.5)), human_us(quantile(r.us, 0.99)), human_us(quantile(r.us, 0.999)),
-           r.fsyncs_per_op ? fmt::format("{:.3f}", *r.fsyncs_per_op) : "-",
+           human_us(quantile(r.us, 1)), r.fsyncs_per_op ? fmt::format("{:.3f}", *r.fsyncs_per_op) : "-",
            r.cpu_us_per_op ? human_us(*r.cpu_us_per_op) : "-", r.mib_per_s ? fmt::format("{:.1f}", *r.mib_per_s) : "-",
            fmt::format("{}", r.us.size())});
   print_text(t.text());

@@ -50,7 +50,7 @@ int dev(const common&, const dev_options&);
 
 // ---- bench.cpp
 struct bench_options {
-  std::string what;  ///< append, read, failover, catchup
+  std::string what;  ///< append, read, failover, catchup, grow
   std::string data;
   std::vector<unsigned> in_flight{1, 64, 256};
   std::size_t size = 200;

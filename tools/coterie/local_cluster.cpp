@@ -48,8 +48,11 @@ fs::path make_directory(const std::string& data, const std::string& cluster) {
 }
 
 spawn_options run_node(const local_node& n, const std::vector<std::string>& seeds, const std::string& cluster) {
-  return {{"/proc/self/exe", "run", "--name", n.name, "--bind", fmt::format("127.0.0.1:{}", n.port), "--seeds",
-           fmt::format("{}", fmt::join(seeds, ",")), "--data", n.home.string(), "--cluster", cluster}};
+  const auto at = fmt::format("127.0.0.1:{}", n.port);
+  spawn_options run{{"/proc/self/exe", "run", "--name", n.name, "--bind", at, "--seeds",
+                     fmt::format("{}", fmt::join(seeds, ",")), "--data", n.home.string(), "--cluster", cluster}};
+  if (seeds.size() == 1 && seeds.front() == at) run.command.insert(run.command.end(), {"--bootstrap", "single"});
+  return run;
 }
 
 }  // namespace

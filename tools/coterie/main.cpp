@@ -308,6 +308,7 @@ class grammar {
         ->add_option("--times", bench_.times, "how often each")
         ->check(CLI::Range(1, 1'000))
         ->capture_default_str();
+    add_bench("grow", "from one voter to three, to five, and back, while a client appends");
     auto* catchup = add_bench("catchup", "an empty node joins a cluster with state, while a client appends");
     add_lasts(catchup, bench_.lasts, "how long appends are measured before [5s]");
     catchup->add_option("--state", bench_.state_mib, "MiB of journal entries that it has to get")
