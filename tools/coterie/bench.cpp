@@ -328,6 +328,47 @@ std::vector<row> grow(subject& s, std::size_t size) {
   return rows;
 }
 
+/// Takes a lock and gives it back until the time is over; adds to `us` how long each took, with or without the release.
+void take_turns(client c, clock::time_point end, bool with_release, std::vector<double>& us) {
+  while (clock::now() < end) {
+    const auto begun = clock::now();
+    const auto g = c.ask<wire::lock_granted>(wire::acquire_lock{"bench", "", std::nullopt}, ms(20'000));
+    if (!with_release) us.push_back(us_since(begun));
+    c.ask(wire::release_lock{"bench", g.fence}, ms(20'000));
+    if (with_release) us.push_back(us_since(begun));
+  }
+}
+
+/// One client by itself at the leader, then several on all nodes that want the same lock.
+std::vector<row> take_locks(subject& s, ms lasts, unsigned contenders) {
+  std::vector<row> rows;
+  row alone{"lock and release", 1, 0, {}, {}, {}, {}};
+  take_turns(s.talk(s.leader()), clock::now() + lasts, true, alone.us);
+  row contended{"hand-over", contenders, 0, {}, {}, {}, {}};
+  std::vector<std::vector<double>> each(contenders);
+  std::vector<std::string> errors(contenders);
+  std::vector<std::thread> clients;
+  const auto end = clock::now() + lasts;
+  for (unsigned i = 0; i < contenders; ++i)
+    clients.emplace_back([&, i] {
+      try {
+        take_turns(s.talk(s.cluster().nodes()[i % nodes]), end, false, each[i]);
+      } catch (const command_error& e) {
+        errors[i] = e.what();
+      }
+    });
+  for (auto& c : clients) c.join();
+  for (const auto& e : errors)
+    if (!e.empty()) throw command_error(failed, "a client of the lock failed: " + e);
+  for (const auto& us : each) contended.us.insert(contended.us.end(), us.begin(), us.end());
+  for (auto* r : {&alone, &contended}) {
+    r->ops_per_s = static_cast<double>(r->us.size()) / std::chrono::duration<double>(lasts).count();
+    std::ranges::sort(r->us);
+    rows.push_back(std::move(*r));
+  }
+  return rows;
+}
+
 json to_json(const row& r) {
   return {{"what", r.what},
           {"system", "coterie"},
@@ -365,6 +406,8 @@ int bench(const common& c, const bench_options& o) {
     rows = catch_up(s, o.state_mib, o);
   } else if (o.what == "grow") {
     rows = grow(s, o.size);
+  } else if (o.what == "lock") {
+    rows = take_locks(s, o.lasts, o.contenders);
   } else {
     for (const auto* how : {"killed", "stopped", "transfer"}) rows.push_back(failover(s, how, o.times, o.size));
   }

@@ -50,13 +50,14 @@ int dev(const common&, const dev_options&);
 
 // ---- bench.cpp
 struct bench_options {
-  std::string what;  ///< append, read, failover, catchup, grow
+  std::string what;  ///< append, read, failover, catchup, grow, lock
   std::string data;
   std::vector<unsigned> in_flight{1, 64, 256};
   std::size_t size = 200;
   ms lasts{5'000};
   unsigned times = 10;
   std::size_t state_mib = 64;
+  unsigned contenders = 8;
 };
 int bench(const common&, const bench_options&);
 
