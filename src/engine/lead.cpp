@@ -21,6 +21,7 @@ void engine::state::on_role() {
   const bool leading = c.current_role() == raft::role::leader;
   if (leading && (!was_leading || led_term != c.current_term())) {
     keeper.on_lead();
+    cut.start_over();
     led_term = c.current_term();
     last_duty = {};
     next_lead = led_since = ctx.now.steady;

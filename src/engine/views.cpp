@@ -32,6 +32,12 @@ view_cut::doubts view_cut::doubts_of(node_id who, instant now) {
   return {true, all.size() >= rules_.unsteady_after && accusers.size() >= rules_.accusers};
 }
 
+void view_cut::start_over() {
+  begun_.reset();
+  failed_.clear();
+  back_.clear();
+}
+
 std::optional<machine::change_view> view_cut::next(const std::vector<sighting>& members, instant now) {
   std::vector<node_id> failed, back;
   bool doubt = false;
@@ -44,9 +50,7 @@ std::optional<machine::change_view> view_cut::next(const std::vector<sighting>& 
     doubt |= *m.seen == swim::member_state::suspect && !past.unsteady;
   }
   if (failed.empty() && back.empty()) {
-    begun_.reset();
-    failed_.clear();
-    back_.clear();
+    start_over();
     return std::nullopt;
   }
   if (!begun_) begun_ = now;

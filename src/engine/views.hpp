@@ -40,6 +40,8 @@ class view_cut {
   explicit view_cut(view_rules r) : rules_(r) {}
   /// A suspicion is remembered. One that ends in a verdict, or is of a former life, says nothing any more.
   void on_event(const swim::event&, instant now);
+  /// For a new leader: what was gathered while it led before is gathered anew.
+  void start_over();
   /// The change to propose now, if it is time for one; the same again until the sightings say that it was made.
   std::optional<machine::change_view> next(const std::vector<sighting>&, instant now);
 

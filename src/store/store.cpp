@@ -22,6 +22,13 @@
 namespace coterie {
 namespace {
 
+auto cannot_open(const std::string& name, const std::string& what) {
+  return fail(
+      errc::unavailable,
+      fmt::format("opening {} failed ({}): make sure that the disk is sound, has space, and belongs to this user", name,
+                  what));
+}
+
 constexpr std::size_t keep_batch = 1 << 20;
 constexpr std::uint64_t format_version = 2;
 // Keys of the store's own family; the values are u64, big endian.
@@ -178,10 +185,7 @@ result<void> store::impl::open_database(const std::string& path) {
                             "joins under a new id",
                             name, text));
   }
-  return fail(errc::unavailable,
-              fmt::format("{} can't be opened ({}): make sure that the disk is sound, has space, and "
-                          "belongs to this user",
-                          name, text));
+  return cannot_open(name, text);
 }
 
 result<std::optional<std::uint64_t>> store::impl::own_value(const char* key, rocksdb::ReadTier tier) {
@@ -216,10 +220,7 @@ result<void> store::impl::open_log() {
   auto opened =
       write_ahead_log::open(directory.path() / "db" / "wal", position->value_or(0), {.segment = o.log_segment}, found);
   if (!opened && latch->closed()) return tl::unexpected(latch->why());
-  if (!opened)
-    return fail(errc::unavailable,
-                fmt::format("{}: make sure that the disk is sound, has space, and belongs to this user",
-                            opened.error().message));
+  if (!opened) return cannot_open(directory.path().string(), opened.error().message);
   log.emplace(std::move(*opened));
   return {};
 }
@@ -236,8 +237,7 @@ result<void> store::impl::open_contents(bool existed) {
     m = synced_mark::open(directory.path() / "synced", true);
   }
   if (!m) {
-    return fail(errc::unavailable,
-                fmt::format("{}: make sure that the disk is sound and has space", m.error().message));
+    return cannot_open(directory.path().string(), m.error().message);
   }
   mark.emplace(std::move(*m));
   if (!known) {

@@ -156,6 +156,16 @@ TEST_CASE("what was suspected before a verdict or a restart is forgotten") {
   REQUIRE(w.next(1s));
 }
 
+TEST_CASE("a new leader gathers anew") {
+  looking w(3);
+  w.members[1].seen = member_state::unreachable;
+  CHECK_FALSE(w.next(300ms));
+  w.now += 1min;  // somebody else led
+  w.cut.start_over();
+  REQUIRE(w.next());
+  CHECK(w.took == view_rules{}.settled_after);
+}
+
 TEST_CASE("a verdict that is taken back in time changes nothing") {
   looking w(3);
   w.members[1].seen = member_state::unreachable;
