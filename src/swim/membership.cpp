@@ -304,18 +304,18 @@ void membership::withdraw(member_state s, const times& now) {
 }
 
 void membership::forget(node_id id) {
-  take_out(id);
+  take_out(id, false);
   settle(last_);
 }
 
-void membership::take_out(node_id id) {
+void membership::take_out(node_id id, bool replaced) {
   const record* r = roster_.find(id);
   if (!r || id == self_) return;
   if (forgotten_.size() >= max_forgotten) {
     forgotten_.erase(std::min_element(forgotten_.begin(), forgotten_.end(),
                                       [](const auto& a, const auto& b) { return a.second.since < b.second.since; }));
   }
-  forgotten_[id] = {r->m.inc, last_.steady};
+  forgotten_[id] = {r->m.inc, last_.steady, replaced};
   for (const auto c : {chore::probe, chore::round, chore::suspicion, chore::retry}) timers_.cancel({c, id});
   queue_.drop(id, true);
   user_.erase(id);

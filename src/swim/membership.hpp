@@ -154,10 +154,11 @@ class membership {
     instant first, last;
     bool logged = false;
   };
-  // A member that forget() took out, and up to which incarnation it stays out.
+  // A member that was taken out, and up to which incarnation it stays out; one that was replaced, until it is alive.
   struct tombstone {
     incarnation inc;
     instant since;
+    bool replaced = false;
   };
   // Where a statement comes from.
   struct heard {
@@ -208,7 +209,7 @@ class membership {
   bool hear_of_self(const statement&);
   void hear_of_unknown(const statement&, const heard&, const times&);
   void forget_place_of(const member_info& newcomer);
-  void take_out(node_id);
+  void take_out(node_id, bool replaced);
   void warn_of_copy(record&, const statement&);
   void hear_same_incarnation(record&, const statement&, const heard&, const times&);
   void hear_user(const user_datum&, bool quiet);

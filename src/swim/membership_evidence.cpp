@@ -118,7 +118,9 @@ void membership::raise_own(std::uint64_t above) {
 
 void membership::hear_of_unknown(const statement& s, const heard& h, const times& now) {
   const auto f = forgotten_.find(s.info.id);
-  if (f != forgotten_.end() && (s.inc <= f->second.inc || s.state != member_state::alive)) {
+  const bool stays_out =
+      f != forgotten_.end() && (s.state != member_state::alive || (s.inc <= f->second.inc && !f->second.replaced));
+  if (stays_out) {
     counters_.add("forgotten");
     return;
   }
@@ -140,6 +142,7 @@ void membership::hear_of_unknown(const statement& s, const heard& h, const times
 }
 
 /// Whoever was unreachable at this name and address is replaced: its process is another one now, with another identity.
+/// Only its death is forgotten for good: should the newcomer be the past, and the other one the present, it is let in.
 void membership::forget_place_of(const member_info& newcomer) {
   if (roster_.unreachable() == 0) return;
   std::vector<node_id> replaced;
@@ -148,7 +151,7 @@ void membership::forget_place_of(const member_info& newcomer) {
       replaced.push_back(id);
   for (const auto id : replaced) {
     counters_.add("replaced");
-    take_out(id);
+    take_out(id, true);
   }
 }
 

@@ -257,9 +257,10 @@ class player:
 
     def lose(self, name):
         if self.rack.shims[name].get("lying"):
-            return  # that is another fault's matter
+            return 0  # that is another fault's matter
         lost = self.rack.shims[name].lose_unsynced(self.rack.folder / name, self.random)
         self.counts["bytes lost"] = self.counts.get("bytes lost", 0) + lost
+        return lost
 
     def do_power(self, names, fault):
         for n in names:
@@ -352,7 +353,8 @@ class player:
         def power_goes():
             self.rack.crash(name)
             self.rack.shims[name].set(lying=0)
-            self.lose(name)
+            if not self.lose(name):  # all of it happened to reach the disk
+                return self.after(0.1, lambda: self.up(name))
             self.rack.start(name)
             self.rack.state[name] = "failing"
             self.after(0.1, lambda: look(self.rack.nodes[name], time.monotonic() + 8))

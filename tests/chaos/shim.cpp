@@ -46,7 +46,7 @@ struct tracked_file {
   std::uint64_t synced;            ///< bytes
   std::uint64_t dirty, dirty_end;  ///< what was written since inside of these, by pwrite; empty when equal
   std::uint32_t named;             ///< its directory was synced since it was made
-  std::uint32_t deceived;  ///< a sync failed: the pages are gone, and later syncs succeed without doing anything
+  std::uint32_t deceived;          ///< a sync of this process failed: later ones succeed without doing anything
 };
 constexpr std::size_t max_files = 2'048;
 
@@ -108,7 +108,8 @@ struct shim {
     next<decltype(::close)>("close")(fd);
     directory = std::string(data) + "/";
     shared = static_cast<control*>(at);
-    ::unsetenv("LD_PRELOAD");  // what the node starts has a sound disk and clock
+    for (auto& f : shared->files) f.deceived = 0;  // what a new process writes, and then syncs, reaches the disk
+    ::unsetenv("LD_PRELOAD");                      // what the node starts has a sound disk and clock
   }
 
   /// The name inside the directory; null when it is elsewhere, or is kept without fsync on purpose.

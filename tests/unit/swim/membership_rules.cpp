@@ -504,6 +504,33 @@ TEST_CASE("one id at two addresses", "[swim][conflict]") {
   CHECK(s.m.find(id_of(1))->info.at.host == "10.6.6.6");
 }
 
+TEST_CASE("who is replaced at its place stays dead, and is let in when it lives", "[swim][conflict]") {
+  solo s;
+  const auto at_the_place_of_1 = [](std::size_t id, member_state state) {
+    statement x = said(id, inc(1, 1));
+    x.info.name = info_of(1).name;
+    x.info.at = info_of(1).at;
+    x.state = state;
+    return x;
+  };
+  s.hear(said(1, inc(1, 1)));
+  statement dead = at_the_place_of_1(1, member_state::unreachable);
+  dead.accuser = id_of(3);
+  s.hear(dead);
+  s.pass(10s);
+  REQUIRE(s.m.find(id_of(1))->state == member_state::unreachable);
+  s.hear(at_the_place_of_1(5, member_state::alive));
+  CHECK_FALSE(s.m.find(id_of(1)));
+  CHECK(s.m.find(id_of(5)));
+  s.hear(dead);
+  CHECK_FALSE(s.m.find(id_of(1)));
+  // The newcomer was the past: it is gone, and the other one says that it lives.
+  s.hear(at_the_place_of_1(5, member_state::left));
+  s.hear(said(1, inc(1, 1)));
+  REQUIRE(s.m.find(id_of(1)));
+  CHECK(s.m.find(id_of(1))->state == member_state::alive);
+}
+
 TEST_CASE("this node's own id from elsewhere is dropped and said once", "[swim][conflict]") {
   solo s;
   s.hear(s.from(0, {said(1, inc(1, 0))}));
