@@ -98,7 +98,7 @@ bool engine::state::hand_over() {
   auto& c = replica->core();
   if (c.conf().voters.size() <= 1) return false;
   auto followers = c.progress();
-  std::ranges::stable_partition(followers, [&](const auto& p) { return has_room(p.id); });
+  std::stable_partition(followers.begin(), followers.end(), [&](const auto& p) { return has_room(p.id); });
   for (const auto& p : followers)
     if (c.conf().is_voter(p.id) && p.recently_active && c.transfer_leadership(p.id, ctx.now.steady)) break;
   return true;

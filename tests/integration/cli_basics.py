@@ -34,7 +34,7 @@ def started(folder):
 
 
 def usage():
-    check("a command that is not built", run("why", "b", node=None)[0] == 2)
+    check("a command that is not built", run("doctor", node=None)[0] == 2)
     check("an unknown command", run("frobnicate", node=None)[0] == 2)
     check("an option that is not built", run("run", "--key", "x", node=None)[0] == 2)
     check("another zone", run("job", "next", "0 0 0 * * ?", "--zone", "Europe/Berlin", node=None)[0] == 2)
