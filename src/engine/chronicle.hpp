@@ -32,10 +32,10 @@ class chronicle {
   }
   /// What was last said of this kind; empty when that was never, or long ago.
   std::string last(node_id who, std::string_view what) const {
-    std::string found;
-    for (const auto& t : of(who))
-      if (t.what == what) found = t.evidence;
-    return found;
+    const auto it = seen_.find(who);
+    if (it == seen_.end()) return {};
+    const auto t = std::find_if(it->second.rbegin(), it->second.rend(), [&](const auto& x) { return x.what == what; });
+    return t == it->second.rend() ? std::string() : t->evidence;
   }
 
  private:

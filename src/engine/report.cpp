@@ -278,9 +278,10 @@ void engine::state::say(const machine::happening& h) {
             news.say("journal.trimmed", {{"journal", x.journal}, {"first", number(x.first)}});
           },
           [&](const machine::member_changed& x) {
-            const auto evidence = chronicle.last(x.member.id, "unreachable");
             if (x.what == machine::member_change::failed)
-              news.say("member.failed", {{"node", x.member.name}, {"id", x.member.id.str()}, {"evidence", evidence}});
+              news.say("member.failed", {{"node", x.member.name},
+                                         {"id", x.member.id.str()},
+                                         {"evidence", chronicle.last(x.member.id, "unreachable")}});
             chronicle.note(x.member.id, ctx.now.wall, to_string(x.what), fmt::format("view {}", x.view));
             news.say("view.changed", {{"view", number(x.view)},
                                       {"node", x.member.name},

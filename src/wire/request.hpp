@@ -184,7 +184,7 @@ struct member_list {
 struct transition {
   wall_time when;
   std::string what, evidence;  ///< joined, suspect, alive, unreachable, stopping, left, updated; and by the log: added,
-                               ///< failed, back, removed
+                               ///< moved, failed, back, left, removed
 };
 struct explanation {
   member_info who;

@@ -39,12 +39,12 @@ class coterie_watch : public agent_watch {
 
 agents coterie_agents() {
   return {"coterie", fmt::format("coterie {}, gossip only", coterie_version),
-          [](const local_node& n, const std::vector<std::string>& seeds) -> spawn_options {
+          [](const local_node& n, const std::vector<std::string>& seeds) {
             std::filesystem::create_directories(n.home);
-            return {{"/proc/self/exe", "run", "--gossip-only", "--name", n.name, "--bind",
-                     fmt::format("127.0.0.1:{}", n.port), "--seeds", fmt::format("{}", fmt::join(seeds, ",")),
-                     "--cluster", "bench"},
-                    {{"XDG_RUNTIME_DIR", n.home.string()}}};
+            auto run = run_here(n, seeds, "bench");
+            run.command.push_back("--gossip-only");
+            run.environment = {{"XDG_RUNTIME_DIR", n.home.string()}};
+            return run;
           },
           [](const local_node& n) { return std::make_unique<coterie_watch>(n); }};
 }

@@ -48,14 +48,19 @@ fs::path make_directory(const std::string& data, const std::string& cluster) {
 }
 
 spawn_options run_node(const local_node& n, const std::vector<std::string>& seeds, const std::string& cluster) {
-  const auto at = fmt::format("127.0.0.1:{}", n.port);
-  spawn_options run{{"/proc/self/exe", "run", "--name", n.name, "--bind", at, "--seeds",
-                     fmt::format("{}", fmt::join(seeds, ",")), "--data", n.home.string(), "--cluster", cluster}};
-  if (seeds.size() == 1 && seeds.front() == at) run.command.insert(run.command.end(), {"--bootstrap", "single"});
+  auto run = run_here(n, seeds, cluster);
+  run.command.insert(run.command.end(), {"--data", n.home.string()});
+  if (seeds.size() == 1 && seeds.front() == n.address())
+    run.command.insert(run.command.end(), {"--bootstrap", "single"});
   return run;
 }
 
 }  // namespace
+
+spawn_options run_here(const local_node& n, const std::vector<std::string>& seeds, const std::string& cluster) {
+  return {{"/proc/self/exe", "run", "--name", n.name, "--bind", n.address(), "--seeds",
+           fmt::format("{}", fmt::join(seeds, ",")), "--cluster", cluster}};
+}
 
 local_cluster::local_cluster(local_options o)
     : opt_(std::move(o)),
@@ -63,7 +68,7 @@ local_cluster::local_cluster(local_options o)
       watcher_(opt_.data.empty() ? directory_.string() : std::string()) {
   for (unsigned i = 0; i < opt_.nodes; ++i) {
     const auto& n = add();
-    if (i < opt_.seeds) seeds_.push_back(fmt::format("127.0.0.1:{}", n.port));
+    if (i < opt_.seeds) seeds_.push_back(n.address());
   }
 }
 

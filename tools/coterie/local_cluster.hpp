@@ -20,6 +20,7 @@ struct local_node {
   pid_t pid = -1;
   bool gone = false;
   std::filesystem::path socket() const { return home / "control.sock"; }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port); }
 };
 
 struct local_options {
@@ -30,6 +31,9 @@ struct local_options {
   /// What a node runs, with which seeds; empty = `run` of this program.
   std::function<spawn_options(const local_node&, const std::vector<std::string>& seeds)> command{};
 };
+
+/// `run` of this program as this node, with these seeds, as far as nodes of all kinds have it in common.
+spawn_options run_here(const local_node&, const std::vector<std::string>& seeds, const std::string& cluster);
 
 class local_cluster {
  public:

@@ -110,15 +110,14 @@ std::string version() {
 }  // namespace
 
 agents serf_agents() {
-  return {
-      "serf", fmt::format("serf {}, profile lan", version()),
-      [](const local_node& n, const std::vector<std::string>& seeds) {
-        spawn_options o{{"serf", "agent", "-profile=lan", "-node=" + n.name, fmt::format("-bind=127.0.0.1:{}", n.port),
-                         fmt::format("-rpc-addr={}:{}", rpc_host, n.port)}};
-        for (const auto& s : seeds) o.command.push_back("-retry-join=" + s);
-        return o;
-      },
-      [](const local_node& n) { return std::make_unique<serf_watch>(n); }};
+  return {"serf", fmt::format("serf {}, profile lan", version()),
+          [](const local_node& n, const std::vector<std::string>& seeds) {
+            spawn_options o{{"serf", "agent", "-profile=lan", "-node=" + n.name, "-bind=" + n.address(),
+                             fmt::format("-rpc-addr={}:{}", rpc_host, n.port)}};
+            for (const auto& s : seeds) o.command.push_back("-retry-join=" + s);
+            return o;
+          },
+          [](const local_node& n) { return std::make_unique<serf_watch>(n); }};
 }
 
 }  // namespace coterie::command

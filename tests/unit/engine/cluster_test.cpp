@@ -413,7 +413,7 @@ TEST_CASE("a node on an empty disk takes the place of the one that was there, wh
   cluster_world w(3);
   const auto i = (*w.leader() + 1) % 3;
   const auto old = w.id(i);
-  const std::string name(1, static_cast<char>('a' + i));
+  const auto name = nodes::name(i);
   const address place{"10.0.0." + std::to_string(i + 1), 7400};
   const node_id id{9, 9};
   w.kill(i);

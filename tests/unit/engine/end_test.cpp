@@ -11,7 +11,6 @@ using Catch::Matchers::Contains;
 
 struct ending_world : active_nodes {
   using active_nodes::active_nodes;
-  static std::string name(std::size_t i) { return std::string(1, static_cast<char>('a' + i)); }
   bool ended(std::size_t i) {
     return run_until([&] { return end_of(i).has_value(); });
   }

@@ -55,6 +55,8 @@ class nodes {
   }
 
   std::size_t size() const { return list_.size(); }
+  /// Of the n-th of those that were there from the start.
+  static std::string name(std::size_t i) { return std::string(1, static_cast<char>('a' + i)); }
 
   // ---- looking -----------------------------------------------------------------------------------------------------
   const engine::engine& operator[](std::size_t i) const { return *list_[i].engine; }
@@ -235,7 +237,7 @@ class nodes {
   void start(std::size_t i, bool rejoin = false) {
     auto& n = list_[i];
     auto mine = common_;
-    mine.name = n.name.empty() ? std::string(1, static_cast<char>('a' + i)) : n.name;
+    mine.name = n.name.empty() ? name(i) : n.name;
     mine.advertise = n.at;
     if (!n.seeds.empty()) mine.seeds = n.seeds, mine.bootstrap_single = false;
     ++starts_;

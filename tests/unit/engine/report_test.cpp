@@ -38,6 +38,18 @@ struct report_world : nodes {
   }
 };
 
+/// Long active: a leader, a member that something is to happen to, and another one that is asked.
+struct watched_world : report_world {
+  std::size_t leader, victim, other;
+  explicit watched_world(std::size_t n) : report_world(n) {
+    REQUIRE(run_until_active());
+    run(2s);
+    leader = *nodes::leader();
+    victim = (leader + 1) % n;
+    other = (leader + 2) % n;
+  }
+};
+
 constexpr std::string_view no_majority = "no contact with a majority of the voters";
 
 }  // namespace
@@ -61,7 +73,7 @@ TEST_CASE("a node is forming, then active, and ready when it has a session") {
   REQUIRE(s.quorum);
   REQUIRE(s.quorum_size == 3);
   REQUIRE(s.quorum_alive == 3);
-  REQUIRE(s.leader == std::string(1, static_cast<char>('a' + *w.leader())));
+  REQUIRE(s.leader == w.name(*w.leader()));
   REQUIRE(s.commit >= s.applied);
   w.tell(0, engine::datagram_in{{"10.9.9.9", 1}, to_bytes("what is this")});
   w.settle();
@@ -181,7 +193,7 @@ TEST_CASE("a member that left is shown as left, and by its name") {
   report_world w(4);
   REQUIRE(w.run_until_active());
   const auto i = (*w.leader() + 1) % 4;
-  const std::string name(1, static_cast<char>('a' + i));
+  const auto name = w.name(i);
   const auto news = w.call(*w.leader(), wire::follow_events{});
   w.call(i, wire::leave_cluster{});
   REQUIRE(w.run_until([&] { return w.end_of(i).has_value(); }));
@@ -194,12 +206,9 @@ TEST_CASE("a member that left is shown as left, and by its name") {
 }
 
 TEST_CASE("a member that is killed fails by a view, with its evidence, and is back by the next") {
-  report_world w(4);
-  REQUIRE(w.run_until_active());
-  w.run(2s);
-  const auto leader = *w.leader();
-  const auto victim = (leader + 1) % 4, other = (leader + 2) % 4;
-  const std::string name(1, static_cast<char>('a' + victim));
+  watched_world w(4);
+  const auto leader = w.leader, victim = w.victim, other = w.other;
+  const auto name = w.name(victim);
   const auto view = w.status(leader).view;
   const auto news = w.call(other, wire::follow_events{});
   w.kill(victim);
@@ -228,12 +237,9 @@ TEST_CASE("a member that is killed fails by a view, with its evidence, and is ba
 }
 
 TEST_CASE("a member that was stopped in order is unreachable and has not failed") {
-  report_world w(3);
-  REQUIRE(w.run_until_active());
-  w.run(2s);
-  const auto leader = *w.leader();
-  const auto gone = (leader + 1) % 3;
-  const std::string name(1, static_cast<char>('a' + gone));
+  watched_world w(3);
+  const auto leader = w.leader, gone = w.victim;
+  const auto name = w.name(gone);
   const auto view = w.status(leader).view;
   w.call(gone, wire::stop_node{});
   REQUIRE(w.run_until([&] { return w.end_of(gone).has_value(); }));
@@ -245,12 +251,9 @@ TEST_CASE("a member that was stopped in order is unreachable and has not failed"
 }
 
 TEST_CASE("a member that is gone for good is removed by whoever is asked, one that is alive is not") {
-  report_world w(4);
-  REQUIRE(w.run_until_active());
-  w.run(2s);
-  const auto leader = *w.leader();
-  const auto gone = (leader + 1) % 4, other = (leader + 2) % 4;
-  const std::string name(1, static_cast<char>('a' + gone)), self(1, static_cast<char>('a' + other));
+  watched_world w(4);
+  const auto leader = w.leader, gone = w.victim, other = w.other;
+  const auto name = w.name(gone), self = w.name(other);
   CHECK(reason(w.ask(other, wire::remove_node{name})).find("is alive: run coterie leave on it") != std::string::npos);
   CHECK(reason(w.ask(other, wire::remove_node{self})).find("use coterie leave") != std::string::npos);
   CHECK(refusal(w.ask(other, wire::remove_node{"nobody"})) == errc::not_found);
@@ -298,7 +301,7 @@ TEST_CASE("what happens to locks, journals and sessions is told to who follows")
   auto e = w.last(news, "lock.granted");
   REQUIRE(e.fields.at("lock") == "l");
   REQUIRE(e.fields.at("label") == "backup");
-  REQUIRE(e.fields.at("node") == std::string(1, static_cast<char>('a' + other)));
+  REQUIRE(e.fields.at("node") == w.name(other));
   REQUIRE(e.fields.at("fence") == std::to_string(granted.fence));
   REQUIRE(is<wire::done>(w.ask(other, wire::release_lock{"l", granted.fence})));
   w.run(100ms);
