@@ -111,6 +111,13 @@ struct write_ahead_log::scan {
       records.push_back(*r);
     }
   }
+  /// Where the records begin of which none says that they had been durable.
+  std::size_t unsure() const {
+    std::uint64_t durable = 0;
+    for (const auto& r : records) durable = std::max(durable, r.durable);
+    const auto known = std::ranges::count_if(records, [&](const record& r) { return r.number <= durable; });
+    return known == 0 ? 0 : records[static_cast<std::size_t>(known) - 1].end;
+  }
   /// The newest record that is whole behind the end, with the newest number that any of them calls durable.
   std::optional<record> behind(std::uint64_t next) const {
     std::optional<record> found;
@@ -173,6 +180,7 @@ result<void> write_ahead_log::recover(std::uint64_t after, const finder& f) {
   }
   auto number = segments_.front().first;
   bool clean = true;
+  std::string unsure;
   for (std::size_t i = 0; i < segments_.size() && clean; ++i) {
     auto& s = segments_[i];
     const bool last = i + 1 == segments_.size();
@@ -185,6 +193,7 @@ result<void> write_ahead_log::recover(std::uint64_t after, const finder& f) {
     }
     s.used = found.end;
     salt_ = found.salt;
+    unsure = found.all.substr(found.unsure(), found.end - found.unsure());
     const auto stray = last ? found.behind(number) : std::nullopt;
     const bool lost = last ? stray && stray->durable >= std::max(number, after + 1) : segments_[i + 1].first != number;
     clean = !stray && !lost;
@@ -206,14 +215,17 @@ result<void> write_ahead_log::recover(std::uint64_t after, const finder& f) {
   }
   if (!clean) fs::resize_file(segments_.back().file, segments_.back().used, error);
   if (error) return failed(segments_.back().file, error.value());
-  return open_last();
+  return open_last(unsure);
 }
 
-/// Goes on in the last segment. What was found there counts as durable from now on, so it is made so.
-result<void> write_ahead_log::open_last() {
+/// Goes on in the last segment. What was found there counts as durable from now on, so its end, which may be in memory
+/// alone, is made so. A sync is not enough: after one that failed, pages that never reached the disk are called clean.
+result<void> write_ahead_log::open_last(std::string_view unsure) {
   const auto& last = segments_.back();
   file_ = file_descriptor(::open(last.file.c_str(), O_RDWR | O_CLOEXEC));
-  if (!file_ || ::fsync(file_.get()) != 0 || !sync_directory(directory_)) return failed(last.file, errno);
+  if (!file_) return failed(last.file, errno);
+  if (auto r = write(unsure, last.used - unsure.size()); !r) return r;
+  if (::fsync(file_.get()) != 0 || !sync_directory(directory_)) return failed(last.file, errno);
   return {};
 }
 

@@ -60,7 +60,7 @@ class write_ahead_log {
   write_ahead_log(std::filesystem::path directory, const options& o) : directory_(std::move(directory)), opt_(o) {}
   result<void> recover(std::uint64_t after, const finder&);
   result<void> begin_segment();
-  result<void> open_last();
+  result<void> open_last(std::string_view unsure);
   result<void> write(std::string_view, std::uint64_t at);
 
   std::filesystem::path directory_;

@@ -153,7 +153,7 @@ def drawing():
 
 def power_loss():
     """What shim.py takes away of three files of 20 bytes: half synced; its name never synced; all synced. And of one of 2 KiB that is
-    written over between 100 and 1900."""
+    written over between 100 and 1900, or a failed sync of that."""
     files = (("db/1.log", 10, 1), ("db/2.log", 0, 0), ("db/3.log", 20, 1))
     with tempfile.TemporaryDirectory() as folder:
         data, c = pathlib.Path(folder, "data"), shim.control(pathlib.Path(folder, "control"))
@@ -161,7 +161,7 @@ def power_loss():
         seen = set()
         for seed in range(40):
             for i, (name, synced, its_name) in enumerate(files):
-                shim.FILE.pack_into(c.map, shim.FILES_AT + i * shim.FILE.size, name.encode(), synced, 0, 0, its_name, 0)
+                shim.FILE.pack_into(c.map, shim.FILES_AT + i * shim.FILE.size, name.encode(), synced, 0, 0, 0, 0, its_name)
                 (data / name).write_bytes(b"x" * 20)
             lost = c.lose_unsynced(data, random.Random(seed))
             left = [(data / name).stat().st_size if (data / name).exists() else None for name, _, _ in files]
@@ -171,8 +171,9 @@ def power_loss():
         check("and it takes files whose name was not synced", {s[1] for s in seen} >= {None, 0}, seen)
         check("then everything that is there counts as durable", not list(c.files()))
         over = set()
-        for seed in range(40):
-            shim.FILE.pack_into(c.map, shim.FILES_AT, b"db/wal", 2048, 100, 1900, 1, 0)
+        for seed in range(80):
+            place = (100, 1900, 0, 0) if seed % 2 else (0, 0, 100, 1900)
+            shim.FILE.pack_into(c.map, shim.FILES_AT, b"db/wal", 2048, *place, 1)
             (data / "db/wal").write_bytes(b"x" * 2048)
             lost = c.lose_unsynced(data, random.Random(seed))
             left = (data / "db/wal").read_bytes()

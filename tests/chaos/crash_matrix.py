@@ -193,13 +193,20 @@ def run_size(size, cells, chance, results):
             c.end()
 
 
+class worst(random.Random):
+    """Nothing that was not synced happened to reach the disk."""
+
+    def random(self):
+        return 0.0
+
+
+def counted():
+    """What a failed sync left in memory alone counts for the process that comes next, so it is still there after a loss of power."""
+    run_size(1, [("leader", "sync fails", "kill"), ("leader", "after send", "power")], worst(), {})
+
+
 def found_out():
     """This test is tested too: when syncs do nothing and all that they were to keep is lost, it says so."""
-
-    class worst(random.Random):
-        def random(self):
-            return 0.0
-
     with tempfile.TemporaryDirectory(prefix="coterie-matrix-") as folder:
         c = shimmed(folder, 1)
         try:
@@ -235,6 +242,7 @@ def main():
                  if not impossible(size, r, p, k) and (long or (size, r, p, k) in SHORT) and (o.only or "") in f"{p}, {r} of {size}, {k}"]
         if cells:
             run_size(size, cells, random.Random(f"{o.seed} {size}"), results)
+    counted()
     found_out()
     show(results)
     finish()

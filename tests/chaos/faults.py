@@ -70,6 +70,8 @@ def parameters(kind, r, count):
         return {"nodes": victims, "many": r.choice([1, count, count]), "ms": r.choice([300, 800, 2000])}
     if kind in ("power_all", "kill_all"):
         return {"nodes": nodes, "many": count}
+    if kind == "sync_fails":
+        return {"nodes": victims, "many": 1, "power_after": r.choice([0, 0, 0.5, 2])}
     return {"nodes": victims, "many": 1}
 
 
@@ -83,6 +85,7 @@ class player:
         self.random = random.Random(repr(faults[:1]))
         self.todo, self.order, self.began = [], itertools.count(), time.monotonic()
         self.counts, self.skipped = {}, {}
+        self.restarted = {}  # what to do when a node is started
         for f in faults:
             self.later(f["at"], lambda f=f: self.begin(f))
 
@@ -138,6 +141,7 @@ class player:
     def heal(self):
         """Nothing begins any more, and what was begun ends."""
         self.todo = []
+        self.restarted.clear()
         self.rack.network.cut([])
         self.rack.network.lose({})
         for n in self.rack.names:
@@ -160,6 +164,7 @@ class player:
         if self.rack.state[name] == "down":
             self.rack.shims[name].set(fail_sync=0, no_space=0, fail_reads=0, low_space=0)
             self.rack.start(name, *more)
+            self.restarted.pop(name, lambda: None)()
 
     def do_kill(self, names, fault):
         for n in names:
@@ -285,18 +290,22 @@ class player:
         self.after(0.4 + fault["ms"] / 2000, power_goes)
 
     def do_sync_fails(self, names, fault):
+        """With a loss of power, before it starts again or so many seconds after that: what it found and counted must be there still."""
         for n in names:
             self.rack.shims[n].set(fail_sync=1)
-            self.fatal(n, fault, "ends by itself after a failed sync")
+            later = fault["power_after"]
+            self.fatal(n, fault, "ends by itself after a failed sync", losing=not later)
+            if later:
+                self.restarted[n] = lambda n=n: self.after(later, lambda: self.rack.state[n] == "up" and self.do_power([n], fault))
 
     def do_no_space(self, names, fault):
         for n in names:
             self.rack.shims[n].set(no_space=1)
             self.fatal(n, fault, "ends by itself after a write without space")
 
-    def fatal(self, name, fault, what):
+    def fatal(self, name, fault, what, losing=True):
         self.rack.state[name] = "failing"
-        self.expect_end(name, self.rack.nodes[name], 30, [1], what, fault["for"], "failed", losing=True)
+        self.expect_end(name, self.rack.nodes[name], 30, [1], what, fault["for"], "failed", losing=losing)
 
     def do_low(self, names, fault):
         for n in names:

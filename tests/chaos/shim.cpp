@@ -8,8 +8,9 @@
 //
 // For each file that is written there it keeps, in the same mapped file, how much of it was synced, where it was
 // written over since, and whether its name was synced, so that the rack can take away the rest after a kill, as a power
-// loss does. Renames and removals count as durable at once, files only as far as fsync, fdatasync or O_DSYNC went. The
-// layout below is repeated in shim.py.
+// loss does. Renames and removals count as durable at once, files only as far as fsync, fdatasync or O_DSYNC went. What
+// a failed sync should have written is called clean by the kernel and is in memory alone: no later sync, of whatever
+// process, writes it, unless it is written again. The layout below is repeated in shim.py.
 //
 // Environment: CHAOS_CONTROL the file, CHAOS_DATA the directory (absolute). Without them it does nothing.
 
@@ -45,8 +46,24 @@ struct tracked_file {
   char name[88];                   ///< relative to the directory; empty = free
   std::uint64_t synced;            ///< bytes
   std::uint64_t dirty, dirty_end;  ///< what was written since inside of these, by pwrite; empty when equal
-  std::uint32_t named;             ///< its directory was synced since it was made
-  std::uint32_t deceived;          ///< a sync of this process failed: later ones succeed without doing anything
+  std::uint64_t gone, gone_end;    ///< what a failed sync left in memory alone; empty when equal
+  std::uint64_t named;             ///< its directory was synced since it was made
+
+  void failed(std::uint64_t size) {
+    if (size > synced) add(gone, gone_end, synced, size);
+    if (dirty < dirty_end) add(gone, gone_end, dirty, dirty_end);
+    synced = std::max(synced, size), dirty = dirty_end = 0;
+  }
+  void reached_the_disk(std::uint64_t size) {
+    if (dirty <= gone && gone < dirty_end) gone = std::min(dirty_end, gone_end);
+    if (dirty < gone_end && gone_end <= dirty_end) gone_end = std::max(dirty, gone);
+    synced = std::max(synced, size), dirty = dirty_end = 0;
+  }
+  static void add(std::uint64_t& begin, std::uint64_t& end, std::uint64_t from, std::uint64_t to) {
+    const bool empty = begin == end;
+    begin = empty ? from : std::min(begin, from);
+    end = empty ? to : std::max(end, to);
+  }
 };
 constexpr std::size_t max_files = 2'048;
 
@@ -76,7 +93,7 @@ struct control {
   char end_on[40];              ///< the text; set before end_at
   alignas(4096) tracked_file files[max_files];
 };
-static_assert(sizeof(tracked_file) == 120 && offsetof(control, end_at) == 48 && offsetof(control, files) == 4096);
+static_assert(sizeof(tracked_file) == 136 && offsetof(control, end_at) == 48 && offsetof(control, files) == 4096);
 static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<point>::is_always_lock_free);
 
 template <class F>
@@ -108,8 +125,7 @@ struct shim {
     next<decltype(::close)>("close")(fd);
     directory = std::string(data) + "/";
     shared = static_cast<control*>(at);
-    for (auto& f : shared->files) f.deceived = 0;  // what a new process writes, and then syncs, reaches the disk
-    ::unsetenv("LD_PRELOAD");                      // what the node starts has a sound disk and clock
+    ::unsetenv("LD_PRELOAD");  // what the node starts has a sound disk and clock
   }
 
   /// The name inside the directory; null when it is elsewhere, or is kept without fsync on purpose.
@@ -198,9 +214,7 @@ struct shim {
   ssize_t write_at(int fd, const void* b, std::size_t n, std::uint64_t at, Write real) {
     auto* f = file_of(fd);
     if (f != nullptr && shared->no_space.load() == 0) {  // before it is done: it may be the last call
-      const bool clean = f->dirty == f->dirty_end;
-      f->dirty = clean ? at : std::min(f->dirty, at);
-      f->dirty_end = clean ? at + n : std::max(f->dirty_end, at + n);
+      tracked_file::add(f->dirty, f->dirty_end, at, at + n);
     }
     return write(fd, b, n, real);
   }
@@ -228,7 +242,7 @@ struct shim {
       f->named = existed;
       if (existed && ::fstat(fd, &s) == 0) f->synced = static_cast<std::uint64_t>(s.st_size);
     }
-    if ((flags & O_TRUNC) != 0) f->synced = f->dirty = f->dirty_end = 0, f->deceived = 0;
+    if ((flags & O_TRUNC) != 0) f->synced = f->dirty = f->dirty_end = f->gone = f->gone_end = 0;
     descriptors[fd] = static_cast<std::int16_t>(f - shared->files + 1);
   }
 
@@ -267,16 +281,13 @@ struct shim {
     }
     const bool on_way = on_its_way == stage::written && is_log(f);
     if (shared->fail_sync.exchange(0) != 0 || (on_way && comes_to(point::sync_fails))) {
-      f->deceived = 1;
+      f->failed(static_cast<std::uint64_t>(s.st_size));
       ++shared->syncs_failed;
       errno = EIO;
       return -1;
     }
     const int r = real(fd);
-    if (r == 0 && f->deceived == 0 && shared->lying.load() == 0) {
-      f->synced = std::max(f->synced, static_cast<std::uint64_t>(s.st_size));
-      f->dirty = f->dirty_end = 0;
-    }
+    if (r == 0 && shared->lying.load() == 0) f->reached_the_disk(static_cast<std::uint64_t>(s.st_size));
     if (on_way) {
       ends_at(point::after_sync);
       on_its_way = stage::synced;

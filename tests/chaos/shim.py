@@ -6,7 +6,7 @@ import os
 import pathlib
 import struct
 
-FILES_AT, FILE, MAX_FILES = 4096, struct.Struct("<88sQQQII"), 2048
+FILES_AT, FILE, MAX_FILES = 4096, struct.Struct("<88sQQQQQQ"), 2048
 SIZE = FILES_AT + FILE.size * MAX_FILES
 SECTOR = 512
 SWITCHES = {"sync_stall_ms": 8, "fail_sync": 12, "no_space": 16, "fail_reads": 20, "low_space": 24, "lying": 28}
@@ -55,19 +55,20 @@ class control:
         self.map[FILES_AT:SIZE] = bytes(SIZE - FILES_AT)
 
     def files(self):
-        """(name, bytes synced, where it was written over since, whether its name was synced) of each file that the node wrote."""
+        """(name, bytes synced, the two places of which memory holds more than the disk: written over since, and left by a sync that failed;
+        whether its name was synced) of each file that the node wrote."""
         for i in range(MAX_FILES):
-            name, synced, dirty, dirty_end, named, _ = FILE.unpack_from(self.map, FILES_AT + i * FILE.size)
+            name, synced, dirty, dirty_end, gone, gone_end, named = FILE.unpack_from(self.map, FILES_AT + i * FILE.size)
             name = name.rstrip(b"\0").decode()
             if name:
-                yield name, synced, (dirty, min(dirty_end, synced)), bool(named)
+                yield name, synced, ((dirty, min(dirty_end, synced)), (gone, min(gone_end, synced))), bool(named)
 
     def lose_unsynced(self, data, random):
         """What a power loss leaves: of each file what was synced and, of the rest, as much as happened to reach the disk: of its end a
-        part, of a place that was written over some sectors, the others as zeros, which is what a segment of a log is filled with;
+        part, of a place that is newer in memory some sectors, the others as zeros, which is what a segment of a log is filled with;
         files whose directory was never synced may be gone. To be called when the process is. The bytes lost."""
         lost = 0
-        for name, synced, (dirty, dirty_end), named in self.files():
+        for name, synced, places, named in self.files():
             path = pathlib.Path(data) / name
             if not path.is_file():
                 continue
@@ -79,12 +80,13 @@ class control:
                 kept = synced if random.random() < 0.5 else random.randint(synced, size)
                 os.truncate(path, kept)
                 lost += size - kept
-            if path.is_file() and dirty < dirty_end:
+            for at, end in places:
+                if not path.is_file() or at >= end:
+                    continue
                 kept = random.choice((0, 0.3, 0.7, 1))
                 with open(path, "r+b") as f:
-                    at = dirty
-                    while at < dirty_end:
-                        sector = min(dirty_end, (at // SECTOR + 1) * SECTOR)
+                    while at < end:
+                        sector = min(end, (at // SECTOR + 1) * SECTOR)
                         if random.random() >= kept:
                             f.seek(at)
                             f.write(bytes(sector - at))
