@@ -162,11 +162,20 @@ void engine::state::tend_session() {
   if (w.open) send_to_leader(*w.open);
   for (const auto& c : w.close) send_to_leader(c);
   if (w.renew) {
+    const std::vector<node_id> missed(unanswered.begin(), unanswered.end());
+    unanswered.clear();
     if (keeper.leading())
-      keeper.on_keepalive({ctx.self, session.epoch(), *w.renew});
+      on_keepalive(ctx.self, {session.epoch(), *w.renew, missed});
     else
-      relay.renew({session.epoch(), *w.renew}, session.left() < session.ttl() / 2, *replica);
+      relay.renew({session.epoch(), *w.renew, missed}, session.left() < session.ttl() / 2, *replica);
   }
+}
+
+void engine::state::on_keepalive(node_id from, const wire::keepalive& k) {
+  keeper.on_keepalive({from, k.epoch, k.id});
+  const auto* teller = replica->machine().session(k.epoch);
+  for (const auto id : k.unanswered)
+    if (teller && replica->machine().members().contains(id)) cut.on_unanswered(teller->node, id, ctx.now.steady);
 }
 
 // The leader confirmed a renewal, by a message or, here, by itself.

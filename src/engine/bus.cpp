@@ -195,6 +195,12 @@ void bus::on_member(const swim::event& e) {
   if (e.kind == swim::event_kind::left) lives_.erase(who);
 }
 
+void bus::on_forgotten(node_id who) {
+  if (lives_.erase(who) == 0) return;
+  std::erase_if(progress_, [&](const auto& p) { return p.first.first == who; });
+  for (const auto& [name, c] : caches_) forget(who, name);
+}
+
 void bus::forget_all(node_id who, boot_epoch boot) {
   for (const auto& [name, c] : caches_) {
     progress_.insert_or_assign({who, name}, progress{boot, 0, 0});

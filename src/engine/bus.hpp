@@ -31,6 +31,8 @@ class bus {
   /// What gossip has to say of a member: one that is gone can't be asked any more, and the next life of one that died
   /// may not know what the last one had still to say.
   void on_member(const swim::event&);
+  /// Nobody tells any more what it said last.
+  void on_forgotten(node_id);
 
   // messages
   void publish(call_id, const wire::publish&);

@@ -175,7 +175,7 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  },
                  [&](const wire::keepalives& m) {
                    if (!keeper.leading()) return relay.on_keepalives(from, m, replica ? &*replica : nullptr);
-                   for (const auto& k : m.list) keeper.on_keepalive({from, k.epoch, k.id});
+                   for (const auto& k : m.list) on_keepalive(from, k);
                  },
                  [&](const wire::keepalive_acks& m) {
                    for (const auto& a : relay.on_keepalive_acks(m)) on_keepalive_ack(a);
@@ -282,6 +282,9 @@ bool engine::state::settle_members() {
     bus.on_member(e);
     say(e);
   }
+  for (const auto id : out.forgotten) bus.on_forgotten(id);
+  for (const auto id : out.unanswered)
+    if (unanswered.size() < max_unanswered) unanswered.insert(id);
   for (const auto& d : out.user) bus.on_digest(d);
   for (const auto& s : bus.take_seen())
     news.say("cache.invalidated", {{"cache", s.cache},

@@ -37,6 +37,7 @@ struct ending {
   instant deadline, drain_until, next_removal = instant::min();
 };
 
+constexpr std::size_t max_unanswered = 16;
 constexpr std::string_view low_disk_key = "disk";  // of the user data that a node gossips about itself
 constexpr duration relief_patience = 1s;           // a leader's disk is low for so long before another should lead
 
@@ -90,6 +91,7 @@ struct engine::state {
   void tend_relay();
   relay_members tree_members(std::vector<relay_parent>* strangers = nullptr) const;
   void tend_session();
+  void on_keepalive(node_id from, const wire::keepalive&);
   void on_keepalive_ack(const wire::keepalive_ack&);
 
   // ---- lead.cpp: duties of a leader, and what others ask of it ----
@@ -161,6 +163,7 @@ struct engine::state {
   coterie::engine::news news;
   coterie::engine::chronicle chronicle;
   view_cut cut;
+  std::set<node_id> unanswered;  // for the leader, with the next renewal
 
   struct barrier_wait {
     call_id call;

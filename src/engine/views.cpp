@@ -6,30 +6,38 @@
 namespace coterie::engine {
 
 namespace {
-constexpr std::size_t max_kept = 16;
+constexpr std::size_t max_suspicions = 16, max_missed = 64;
 }
 
 void view_cut::on_event(const swim::event& e, instant now) {
   const auto who = e.who.info.id;
-  if (!swim::is_living(e.who.state) || e.kind == swim::event_kind::joined) suspicions_.erase(who);
+  if (!swim::is_living(e.who.state) || e.kind == swim::event_kind::joined) signs_.erase(who);
   if (e.kind != swim::event_kind::suspect) return;
-  auto& all = suspicions_[who];
+  auto& all = signs_[who].suspicions;
   all.emplace_back(now, e.accuser);
-  if (all.size() > max_kept) all.pop_front();
+  if (all.size() > max_suspicions) all.pop_front();
+}
+
+void view_cut::on_unanswered(node_id by, node_id whom, instant now) {
+  auto& missed = signs_[whom].missed;
+  if (missed.size() < max_missed || missed.contains(by)) missed[by] = now;
 }
 
 view_cut::doubts view_cut::doubts_of(node_id who, instant now) {
-  const auto it = suspicions_.find(who);
-  if (it == suspicions_.end()) return {};
-  auto& all = it->second;
-  while (!all.empty() && now - all.front().first >= rules_.memory) all.pop_front();
-  if (all.empty()) {
-    suspicions_.erase(it);
+  const auto it = signs_.find(who);
+  if (it == signs_.end()) return {};
+  auto& [suspicions, missed] = it->second;
+  while (!suspicions.empty() && now - suspicions.front().first >= rules_.memory) suspicions.pop_front();
+  std::erase_if(missed, [&](const auto& m) { return now - m.second >= rules_.missed_within; });
+  if (suspicions.empty() && missed.empty()) {
+    signs_.erase(it);
     return {};
   }
   std::set<node_id> accusers;
-  for (const auto& [when, by] : all) accusers.insert(by);
-  return {true, all.size() >= rules_.unsteady_after && accusers.size() >= rules_.accusers};
+  for (const auto& [when, by] : suspicions) accusers.insert(by);
+  const bool flaps = suspicions.size() >= rules_.unsteady_after && accusers.size() >= rules_.accusers;
+  const bool lossy = missed.size() >= (suspicions.empty() ? rules_.missed_by : rules_.missed_when_suspected);
+  return {lossy || !suspicions.empty(), flaps || lossy};
 }
 
 void view_cut::start_over() {

@@ -25,6 +25,11 @@ struct view_rules {
   std::size_t unsteady_after = 3;
   std::size_t accusers = 2;
   duration memory = 30s;
+  /// One that loses most datagrams of one direction is seldom suspected: helpers find it alive. It is unsteady, too,
+  /// when so many had their first ping to it unanswered within this time, fewer if somebody suspected it. (In a network
+  /// that loses a tenth of everything one ping of five is, and nobody gets there.)
+  std::size_t missed_by = 16, missed_when_suspected = 12;
+  duration missed_within = 24s;
 };
 
 /// One member of the registry, as the leader sees it.
@@ -40,6 +45,8 @@ class view_cut {
   explicit view_cut(view_rules r) : rules_(r) {}
   /// A suspicion is remembered. One that ends in a verdict, or is of a former life, says nothing any more.
   void on_event(const swim::event&, instant now);
+  /// A ping to `whom` was not answered in time.
+  void on_unanswered(node_id by, node_id whom, instant now);
   /// For a new leader: what was gathered while it led before is gathered anew.
   void start_over();
   /// The change to propose now, if it is time for one; the same again until the sightings say that it was made.
@@ -49,13 +56,17 @@ class view_cut {
   struct doubts {
     bool any = false, unsteady = false;
   };
+  struct signs {
+    std::deque<std::pair<instant, node_id>> suspicions;  // with their accusers, oldest first
+    std::map<node_id, instant> missed;                   // whose ping was last unanswered when
+  };
   doubts doubts_of(node_id, instant now);
 
   view_rules rules_;
-  std::map<node_id, std::deque<std::pair<instant, node_id>>> suspicions_;  // with their accusers, oldest first
-  std::vector<node_id> failed_, back_;                                     // what would change, as of the last call
-  std::optional<instant> begun_;                                           // when something first was to change
-  instant last_;                                                           // when that became more or less
+  std::map<node_id, signs> signs_;
+  std::vector<node_id> failed_, back_;  // what would change, as of the last call
+  std::optional<instant> begun_;        // when something first was to change
+  instant last_;                        // when that became more or less
 };
 
 }  // namespace coterie::engine

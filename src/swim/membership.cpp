@@ -320,6 +320,7 @@ void membership::take_out(node_id id, bool replaced) {
   queue_.drop(id, true);
   user_.erase(id);
   roster_.erase(id);
+  out_.forgotten.push_back(id);
 }
 
 output membership::take() { return std::exchange(out_, {}); }

@@ -86,7 +86,9 @@ using action = std::variant<send_datagram, send_push_pull, send_stream_ping, sen
 struct output {
   std::vector<action> actions;
   std::vector<event> events;
-  std::vector<user_datum> user;  ///< newly learnt or newer user data of other nodes
+  std::vector<user_datum> user;     ///< newly learnt or newer user data of other nodes
+  std::vector<node_id> forgotten;   ///< removed or replaced: what they had still to say is not told any more
+  std::vector<node_id> unanswered;  ///< who did not answer the first ping of a probe in time, whatever came of it
   std::vector<log_line> log;
 };
 

@@ -150,6 +150,7 @@ void membership::round_due(record& r, const times& now) {
   if (!r.round) return;
   auto& round = *r.round;
   if (!round.widened) {
+    out_.unanswered.push_back(r.m.info.id);
     widen(r, now);
     ping_direct(r, now);
     timers_.arm({chore::round, r.m.info.id}, now.steady + window(r) / 2);

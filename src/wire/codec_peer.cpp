@@ -90,6 +90,7 @@ struct put_peer {
     put_list(m.initList(count(v.list)), v.list, [](Keepalive::Builder k, const keepalive& one) {
       k.setEpoch(one.epoch.value);
       k.setId(one.id);
+      put_ids(k.initUnanswered(count(one.unanswered)), one.unanswered);
     });
     m.setForLeader(v.for_leader);
   }
@@ -237,7 +238,7 @@ peer_message get_message(Peer::Reader r) {
       const auto m = r.getKeepalives();
       return keepalives{get_list(m.getList(),
                                  [](Keepalive::Reader k) {
-                                   return keepalive{session_epoch(k.getEpoch()), k.getId()};
+                                   return keepalive{session_epoch(k.getEpoch()), k.getId(), get_ids(k.getUnanswered())};
                                  }),
                         m.getForLeader()};
     }

@@ -59,6 +59,7 @@ struct forward_refused {
 struct keepalive {
   session_epoch epoch;
   std::uint64_t id = 0;
+  std::vector<node_id> unanswered{};  ///< who left this node's pings unanswered since the last one
 };
 struct keepalive_ack {
   session_epoch epoch;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -96,7 +97,13 @@ void settle(network& w) {
 /// The views that a node would make as the leader, of what gossip tells it.
 class leading {
  public:
-  leading(network& w, std::size_t at) : w_(w), at_(at), told_(w[at].events.size()) {}
+  leading(network& w, std::size_t at) : w_(w), at_(at), told_(w[at].events.size()) {
+    w.on_unanswered = [this](std::size_t by, node_id whom) {
+      told_later_.push_back({w_.now() + renewal, w_[by].info.id, whom});
+    };
+  }
+  leading(const leading&) = delete;
+  ~leading() { w_.on_unanswered = nullptr; }
 
   /// As w.run(); nobody clears the events meanwhile.
   void run(duration length) {
@@ -113,6 +120,8 @@ class leading {
   void look() {
     const auto now = w_.clock(at_).steady;
     for (const auto& events = w_[at_].events; told_ < events.size(); ++told_) cut_.on_event(events[told_].what, now);
+    for (; !told_later_.empty() && told_later_.front().at <= w_.now(); told_later_.pop_front())
+      cut_.on_unanswered(told_later_.front().by, told_later_.front().whom, now);
     std::vector<engine::sighting> all;
     for (const auto& m : w_.at(at_).members())
       all.push_back({m.info.id, view_.contains(m.info.id), m.state == member_state::stopping, m.state});
@@ -126,8 +135,15 @@ class leading {
     for (const auto id : change->back) view_.erase(id);
   }
 
+  static constexpr duration renewal = 5s / 3;  // of a session, which tells the leader of unanswered pings
+  struct unanswered {
+    duration at;
+    node_id by, whom;
+  };
+
   network& w_;
   std::size_t at_, told_, changes_ = 0;
+  std::deque<unanswered> told_later_;
   engine::view_cut cut_{engine::view_rules{}};
   std::set<node_id> view_;
   std::map<std::size_t, duration> failed_;

@@ -2,6 +2,7 @@
 @0xf30edf838bf9ddb7;
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("coterie::wire::schema");
+using import "common.capnp".Id;
 using import "common.capnp".Item;
 using import "gossip.capnp".PushPull;
 using import "genesis.capnp".Hello;
@@ -26,6 +27,7 @@ struct Invalidation {
 struct Keepalive {
   epoch @0 :UInt64;
   id @1 :UInt64;
+  unanswered @2 :List(Id);
 }
 
 struct KeepaliveAck {

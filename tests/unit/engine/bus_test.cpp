@@ -198,6 +198,24 @@ TEST_CASE("what can't be had any more clears the cache") {
   REQUIRE(!w.info(1).unverified);
 }
 
+TEST_CASE("what a member said last, unheard, clears the caches when its place is taken from it") {
+  bus_world w(3);
+  const auto gone = (*w.leader() + 1) % 3, other = (*w.leader() + 2) % 3;
+  const auto id = w.cache(other);
+  const auto who = w.id(gone);
+  w.cut(gone);
+  w.drop(gone, "1");
+  w.kill(gone);
+  const auto known = [&](std::size_t by) { return w[by].look().members->find(who); };
+  REQUIRE(w.run_until([&] { return known(other)->state == swim::member_state::unreachable; }));
+  w.run(10s);
+  REQUIRE(w.told(id).empty());
+  REQUIRE(is<wire::done>(w.ask(*w.leader(), wire::remove_node{nodes::name(gone)})));
+  REQUIRE(w.run_until([&] { return known(other) == nullptr; }));
+  REQUIRE(w.told(id).size() == 1);
+  REQUIRE(w.told(id).front().ends_with(":*"));
+}
+
 TEST_CASE("a node that starts again clears the caches of others, unless it had stopped in peace") {
   bus_world w(2);
   const auto id = w.cache(1);

@@ -161,6 +161,22 @@ TEST_CASE("a session is confirmed by the leader alone, and one that is over is s
   REQUIRE(!answer(session_epoch(w[w.leader].look().raft->applied().value + 1'000)));
 }
 
+TEST_CASE("whom the others ping in vain has failed, and an unknown one or teller is nobody") {
+  engine::options o;
+  o.views.missed_by = 2;
+  led_world w(o);
+  const auto victim = w.id(w.third), unknown = node_id{9, 9};
+  const auto tell = [&](session_epoch e, std::vector<node_id> missed) {
+    w.say(w.other, w.leader, wire::keepalives{{{e, 1'000, std::move(missed)}}});
+    w.run(1s);
+    return w[w.leader].look().machine->member(victim)->failed;
+  };
+  CHECK_FALSE(tell(w.session(w.other), {victim, unknown}));
+  CHECK_FALSE(tell(w.session(w.other), {victim}));
+  CHECK_FALSE(tell(session_epoch(1), {victim}));
+  CHECK(tell(w.session(w.leader), {victim}));
+}
+
 TEST_CASE("a leader that hears no quorum after a renewal came does not confirm it (etcd#12528, etcd#16822)",
           "[lesson]") {
   led_world w;

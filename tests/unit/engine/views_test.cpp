@@ -143,6 +143,46 @@ TEST_CASE("one accuser alone, or suspicions that are far apart, prove nothing") 
   }
 }
 
+TEST_CASE("a member whose pings many miss has failed, of fewer if somebody suspected it, until that is over") {
+  const view_rules rules{};
+  const auto many = static_cast<std::uint64_t>(rules.missed_when_suspected), more = rules.missed_by - many;
+  looking w(3);
+  for (std::uint64_t by = 100; by < 100 + many; ++by) {
+    w.cut.on_unanswered(n(by), n(1), w.now);
+    w.cut.on_unanswered(n(by), n(1), w.now);
+    w.cut.on_unanswered(n(100), n(2), w.now);
+  }
+  CHECK_FALSE(w.next(5s));
+  w.suspect(1, 2);
+  w.suspect(2, 1);
+  auto change = w.next();
+  REQUIRE(change);
+  CHECK(change->failed == std::vector{n(1)});
+  w.apply(*change);
+  CHECK_FALSE(w.next(rules.memory - 4s));  // longer than the pings count, for the suspicion
+  change = w.next();
+  REQUIRE(change);
+  CHECK(change->back == std::vector{n(1)});
+  w.apply(*change);
+
+  for (std::uint64_t by = 100; by < 100 + many; ++by) w.cut.on_unanswered(n(by), n(2), w.now);
+  CHECK_FALSE(w.next(5s));
+  for (std::uint64_t by = 200; by < 200 + more; ++by) w.cut.on_unanswered(n(by), n(2), w.now);
+  change = w.next();
+  REQUIRE(change);
+  CHECK(change->failed == std::vector{n(2)});
+}
+
+TEST_CASE("pings that were missed one after the other, or before it joined, prove nothing") {
+  looking w(3);
+  for (std::uint64_t by = 100; by < 200; ++by) {
+    w.cut.on_unanswered(n(by), n(1), w.now);
+    w.suspect(1, 2);
+    CHECK_FALSE(w.next(by % 2 == 0 ? 1s : 5s));
+    if (by % 10 == 0) w.tell(swim::event_kind::joined, member_state::alive, 1, 0);
+  }
+}
+
 TEST_CASE("what was suspected before a verdict or a restart is forgotten") {
   looking w(4);
   for (const std::uint64_t by : {2, 3, 2}) w.suspect(1, by);

@@ -71,6 +71,7 @@ class network {
   std::set<std::pair<std::size_t, std::size_t>> no_udp;  ///< from, to: datagrams only
   std::set<std::pair<std::size_t, std::size_t>> streams;
   std::function<void(std::size_t from, const datagram&)> spy;
+  std::function<void(std::size_t by, node_id whom)> on_unanswered;
 
   explicit network(std::size_t n, std::uint64_t seed = 1, options o = {}) : opts(std::move(o)), nodes_(n), rng_(seed) {
     for (std::size_t i = 0; i < n; ++i) {
@@ -237,6 +238,8 @@ class network {
     for (auto& e : out.events) x.events.push_back({now_, std::move(e)});
     for (auto& u : out.user) x.user.push_back(std::move(u));
     for (auto& l : out.log) x.log.push_back(std::move(l.text));
+    for (const auto whom : out.unanswered)
+      if (on_unanswered) on_unanswered(i, whom);
     for (auto& a : out.actions) std::visit([&](auto& what) { perform(i, what); }, a);
     set_wake(i, x.m->next_wake() == never ? never : x.m->next_wake());
   }
