@@ -132,7 +132,10 @@ void engine::state::on_written(std::uint64_t sequence) {
     std::visit(overloaded{
                    [](const nobody&) {},
                    [&](const raft_persist& x) { replica->on_written(x); },
-                   [&](const genesis_persist& x) { genesis->on_persisted(x.sequence, ctx.now.steady); },
+                   [&](const genesis_persist& x) {
+                     genesis->on_persisted(x.sequence, ctx.now.steady);
+                     if (const auto d = discards.extract(x.sequence)) ctx.reply(d.mapped(), wire::done{});
+                   },
                    [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
                    [&](const chunk_saved& x) { replica->on_chunk_saved(x); },
                    [&](const snapshot_installed&) { replica->on_installed(); },

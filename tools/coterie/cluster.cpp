@@ -294,6 +294,46 @@ int cluster_transfer(const common& c, const std::string& node) {
   return ok;
 }
 
+/// Formation by the operator's word. What that word is has to be seen whatever is asked for.
+int cluster_init(const common& c, const cluster_init_options& o) {
+  if (o.without.empty() == o.discard.empty())
+    throw command_error(
+        wrong_usage,
+        "cluster init takes either --without SEED... or --discard RECORD: a cluster whose seeds all answer "
+        "forms by itself");
+  if (!o.discard.empty()) {
+    const auto record = cluster_id::parse(o.discard);
+    if (!record)
+      throw command_error(wrong_usage,
+                          fmt::format("--discard {}: a record has 32 digits, as coterie status shows it", o.discard));
+    c.connect().ask(wire::discard_record{*record}, c.patience(), true);
+    complain(
+        fmt::format("the record {} is erased on this node. By this you say that no node ever formed a cluster by "
+                    "it; if one did, there will be two clusters",
+                    o.discard));
+    if (c.as_json) print(json{{"discarded", o.discard}});
+    return ok;
+  }
+  wire::init_without request;
+  json left_out = json::array();
+  std::string names;
+  for (const auto& text : o.without) {
+    auto a = address::parse(text);
+    if (!a) throw command_error(wrong_usage, a.error().message);
+    left_out.push_back(a->str());
+    names += (names.empty() ? "" : ", ") + a->str();
+    request.seeds.push_back(std::move(*a));
+  }
+  c.connect().ask(request, c.patience(), true);
+  complain(
+      fmt::format("{} will not be waited for. By this you say that no such node ever returns with its data, and "
+                  "that no other seed has lost its own; if that is wrong, there may be two clusters. It holds on "
+                  "this node, until that ends or is told otherwise",
+                  names));
+  if (c.as_json) print(json{{"without", left_out}});
+  return ok;
+}
+
 /// The socket stands in the node's home, or is linked from there.
 int home(const common& c) {
   const auto socket = find_node(c.node, c.timeout);

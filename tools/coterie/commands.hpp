@@ -79,6 +79,11 @@ int remove_member(const common&, const std::string& node);
 int leave(const common&);
 int cluster_voters(const common&);
 int cluster_transfer(const common&, const std::string& node);
+struct cluster_init_options {
+  std::vector<std::string> without;  ///< seeds
+  std::string discard;               ///< a record
+};
+int cluster_init(const common&, const cluster_init_options&);
 
 // ---- backup.cpp
 struct backup_options {
