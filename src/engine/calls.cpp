@@ -53,6 +53,7 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::get_round_trip& x) { answer_with(round_trip(x)); },
                  [&](const wire::init_without& x) { answer_done(genesis->init_without(x.seeds, ctx.now.steady)); },
                  [&](const wire::discard_record& x) { discard(id, x.record); },
+                 [&](const wire::set_tags& x) { answer_done(set_tags(x)); },
                  [&](const wire::remove_node& x) { remove(id, x.node, timeout); },
                  [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
                  [&](const wire::transfer_leadership& x) { begin_handover(id, x.node, deadline); },
@@ -122,6 +123,13 @@ void engine::state::discard(call_id id, cluster_id record) {
   const auto written = genesis->discard(record, ctx.now.steady);
   if (!written) return ctx.reply(id, written.error());
   discards[*written] = id;
+}
+
+result<void> engine::state::set_tags(const wire::set_tags& change) {
+  auto tags = members.self().tags;
+  for (const auto& k : change.remove) tags.erase(k);
+  for (const auto& [k, v] : change.set) tags[k] = v;
+  return members.set_tags(std::move(tags), ctx.now);
 }
 
 // A member that can't leave by itself. One that is alive can, and would be a stranger with a session.

@@ -211,6 +211,10 @@ instant engine::state::next_wake() const {
   return t;
 }
 
+result<void> check_tags(const options& o) {
+  return swim::membership::check_tags(self_info(o, {}), o.swim, statement_size);
+}
+
 engine::engine(const options& o, recovered_state r, const times& now, std::uint64_t seed)
     : state_(std::make_unique<state>(o, std::move(r), now, seed)) {}
 engine::~engine() = default;

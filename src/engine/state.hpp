@@ -111,6 +111,7 @@ struct engine::state {
   void barrier(call_id, linearizable_read, duration timeout);
   void serve(call_id, const linearizable_read&);
   void discard(call_id, cluster_id record);
+  result<void> set_tags(const wire::set_tags&);
   void remove(call_id, const std::string& node, duration timeout);
   void on_answer(const outbox::answered&);
   void on_history(const read_done&);

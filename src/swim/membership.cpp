@@ -248,20 +248,34 @@ std::vector<node_id> membership::random_members(std::size_t n, node_id not_this)
 
 void membership::set_cluster_id(cluster_id id) { cluster_ = id; }
 
+/// Its statement has to fit into a datagram, beside what every datagram says.
+result<void> membership::check_tags(const member_info& self, const options& o, statement_size size_of) {
+  if (self.tags.contains("")) return fail(errc::bad_argument, "a tag needs a key: KEY=VALUE");
+  if (const auto size = tag_bytes(self.tags); size > o.max_tag_bytes) {
+    return fail(errc::limit,
+                fmt::format("the tags take {} bytes: at most {} (max_tag_bytes) are allowed", size, o.max_tag_bytes));
+  }
+  if (const auto size = size_of({self, {}, member_state::alive, {}}), most = o.max_datagram * 3 / 4; size > most) {
+    return fail(errc::limit, fmt::format("with {} tags this node's entry takes {} bytes: at most {} are allowed, use "
+                                         "fewer tags or a shorter name",
+                                         self.tags.size(), size, most));
+  }
+  return {};
+}
+
 result<void> membership::set_tags(tag_map tags, const times& now) {
   observe(now);
-  const auto size = tag_bytes(tags);
-  if (size > options_.max_tag_bytes) {
-    return fail(errc::limit, fmt::format("the tags take {} bytes: at most {} (max_tag_bytes) are allowed", size,
-                                         options_.max_tag_bytes));
-  }
   record& own = *roster_.find(self_);
-  if (own.m.info.tags != tags) {
-    own.m.info.tags = std::move(tags);
+  auto changed = own.m.info;
+  changed.tags = std::move(tags);
+  auto ok = check_tags(changed, options_, size_of_statement_);
+  if (ok && changed != own.m.info) {
+    own.m.info = std::move(changed);
     raise_own(own.m.inc.counter);
+    emit(event_kind::updated, own, "its tags were set here");
   }
   settle(now);
-  return {};
+  return ok;
 }
 
 result<void> membership::set_user(std::string key, shared_bytes value, const times& now) {

@@ -112,7 +112,10 @@ class membership {
   instant next_wake() const;
 
   void set_cluster_id(cluster_id);
-  result<void> set_tags(tag_map, const times& now);                              ///< errc::limit when too large
+  /// Said to all, and an event here too. Refused like check_tags.
+  result<void> set_tags(tag_map, const times& now);
+  /// errc::limit when the tags, or what the node then says of itself, are too large.
+  static result<void> check_tags(const member_info&, const options&, statement_size);
   result<void> set_user(std::string key, shared_bytes value, const times& now);  ///< version = +1; errc::limit
   void say_stopping(const times& now);                                           ///< SIGTERM: keeps its place
   void say_left(const times& now);                                               ///< gives its place up

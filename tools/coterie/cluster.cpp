@@ -334,6 +334,32 @@ int cluster_init(const common& c, const cluster_init_options& o) {
   return ok;
 }
 
+std::pair<std::string, std::string> parse_tag(const std::string& what, const std::string& text) {
+  const auto eq = text.find('=');
+  if (eq == 0 || eq == std::string::npos)
+    throw command_error(wrong_usage, fmt::format("{} {}: as key=value", what, text));
+  return {text.substr(0, eq), text.substr(eq + 1)};
+}
+
+/// Changes the node's tags when told to, and shows them.
+int tag(const common& c, const tag_options& o) {
+  wire::set_tags request{{}, o.remove};
+  for (const auto& t : o.set) request.set.insert_or_assign(parse_tag("tag", t).first, parse_tag("tag", t).second);
+  for (const auto& k : o.remove)
+    if (request.set.contains(k))
+      throw command_error(wrong_usage, fmt::format("tag {} is both set and removed: leave out one", k));
+  auto node = c.connect();
+  if (!o.set.empty() || !o.remove.empty()) node.ask(request, c.patience(), true);
+  for (const auto& m : node.ask<wire::member_list>(wire::get_members{}, c.patience()).members) {
+    if (!m.self) continue;
+    if (c.as_json)
+      print(json{{"node", m.name}, {"tags", to_json(m).at("tags")}});
+    else
+      for (const auto& [k, v] : m.tags) print_text(fmt::format("{}={}\n", k, v));
+  }
+  return ok;
+}
+
 /// The socket stands in the node's home, or is linked from there.
 int home(const common& c) {
   const auto socket = find_node(c.node, c.timeout);

@@ -145,10 +145,8 @@ class grammar {
 
   int start_run() {
     for (const auto& t : tags_) {
-      const auto eq = t.find('=');
-      if (eq == 0 || eq == std::string::npos)
-        throw command_error(wrong_usage, fmt::format("--tag {}: as key=value", t));
-      run_.tags[t.substr(0, eq)] = t.substr(eq + 1);
+      auto [k, v] = parse_tag("--tag", t);
+      run_.tags[k] = std::move(v);
     }
     run_.bootstrap_single = bootstrap_ == "single";
     if (!run_.config.empty()) {
@@ -181,6 +179,10 @@ class grammar {
         ->add_option("NODE", name_, "its name, or the beginning of its id")
         ->required();
     add(&app, "leave", "give up the node's place in the cluster, for good", [this] { return leave(c); });
+    auto* t = add(&app, "tag", "the node's tags; what is set here lasts until the node ends",
+                  [this] { return tag(c, tag_); });
+    t->add_option("TAGS", tag_.set, "KEY=VALUE, any number");
+    t->add_option("--remove", tag_.remove, "a KEY; any number of times")->allow_extra_args(false);
     auto* g = add_group("cluster", "what keeps the cluster together");
     auto* i = add(g, "init", "form a cluster that can't form by itself, when you know what it can't",
                   [this] { return cluster_init(c, init_); });
@@ -368,6 +370,7 @@ class grammar {
   bench_membership_options membership_;
   backup_options backup_;
   cluster_init_options init_;
+  tag_options tag_;
   lock_exec_options exec_;
   job_add_options job_;
   journal_process_options process_;

@@ -136,6 +136,10 @@ struct Request {
       hi @59 :UInt64;
       lo @60 :UInt64;
     }
+    setTags :group {
+      set @61 :List(Pair);
+      remove @62 :List(Text);
+    }
   }
 }
 
