@@ -92,6 +92,7 @@ void engine::state::handle(const event& e) {
                  [&](const stream_down& x) { on_stream_down(x); },
                  [&](const frame_in& x) { on_frame(x); },
                  [&](const unreachable_in& x) { on_refused(x.to); },
+                 [&](const datagrams_dropped& x) { members.on_dropped(x.count, ctx.now); },
                  [&](const wake&) {},
                  [&](const written& x) { on_written(x.sequence); },
                  [&](const read_done& x) { on_read(x); },

@@ -88,10 +88,25 @@ void membership::observe(const times& now) {
   if (roster_.ring_size() < 2) return;
   if (late > options_.pause_threshold) {
     recover_from_pause(late, now);
-  } else if (late > options_.pause_threshold / 4) {
+  } else if (late > std::min(options_.pause_threshold / 4, expected_ack(nullptr))) {  // an ack may have waited here
     counters_.add("late_wakes");
-    health_.raise(1);
+    doubt_self(now);
   }
+}
+
+/// Signs of poor health that come from this process itself. They count as often as a probe that succeeds does, else a
+/// busy machine would be sick for ever.
+void membership::doubt_self(const times& now) {
+  if (now.steady < doubt_again_) return;
+  doubt_again_ = now.steady + (small() ? options_.small_period : options_.period) * health_.multiplier();
+  health_.raise(1);
+}
+
+void membership::on_dropped(std::uint64_t datagrams, const times& now) {
+  observe(now);
+  counters_.add("socket_drops", datagrams);
+  doubt_self(now);
+  settle(now);
 }
 
 void membership::recover_from_pause(duration late, const times& now) {
