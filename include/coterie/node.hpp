@@ -28,7 +28,7 @@ struct node_options {
   std::string advertise{};                    ///< where others reach it; the bind address when empty
   std::filesystem::path local_home{};         ///< the directory of this node's data; required unless gossip_only
   std::filesystem::path key_file{};           ///< the cluster's key; not built yet: bad_argument unless empty
-  std::map<std::string, std::string> tags{};  ///< shown to all members
+  std::map<std::string, std::string> tags{};  ///< shown to all members; up to 512 bytes
   executor callbacks{};                       ///< where callbacks run; one thread of the node when empty
   std::function<void(const std::string& line)> log{};  ///< one call at a time, from the node's threads; must not block
   ms session_ttl{5'000};                               ///< how long locks outlive a node that is gone, 1 to 120 s
@@ -122,6 +122,12 @@ class [[gnu::visibility("default")]] node {
   /// All members that are known, by name. Needs no majority.
   std::vector<member> members() const;
   std::vector<member> members(std::error_code&) const;
+  /// Sets tags of this node and removes others (those that are not there are no error); all members see it as an
+  /// update. Lasts until the node ends: the next start begins with node_options::tags again. Throws limit when all tags
+  /// together take more than 512 bytes, bad_argument for an empty key.
+  void set_tags(const std::map<std::string, std::string>& set, const std::vector<std::string>& remove = {});
+  void set_tags(const std::map<std::string, std::string>& set, const std::vector<std::string>& remove,
+                std::error_code&);
   /// The name of the node that a key belongs to (rendezvous hashing over the members that are alive): the same on all
   /// nodes that see the same members, and when one goes only its keys move. For sticky sessions. Never waits; empty
   /// before the node knows any member.

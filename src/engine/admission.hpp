@@ -25,6 +25,9 @@ constexpr admission admission_of(const wire::wait_members&) { return on_any_node
 constexpr admission admission_of(const wire::follow_events&) { return on_any_node; }
 constexpr admission admission_of(const wire::explain_member&) { return {.while_stopping = true}; }
 constexpr admission admission_of(const wire::get_round_trip&) { return {.while_stopping = true}; }
+constexpr admission admission_of(const wire::init_without&) { return in_the_log; }
+constexpr admission admission_of(const wire::discard_record&) { return in_the_log; }
+constexpr admission admission_of(const wire::set_tags&) { return on_any_node; }
 constexpr admission admission_of(const wire::leave_cluster&) { return in_the_log; }
 constexpr admission admission_of(const wire::remove_node&) { return in_the_log_here; }
 constexpr admission admission_of(const wire::transfer_leadership&) { return in_the_log_here; }

@@ -35,6 +35,12 @@ void engine::state::on_call(const call& c) {
     else
       ctx.reply(id, what.error());
   };
+  const auto answer_done = [&](const result<void>& r) {
+    if (r)
+      ctx.reply(id, wire::done{});
+    else
+      ctx.reply(id, r.error());
+  };
   std::visit(overloaded{
                  [&](const wire::get_status&) { ctx.reply(id, status()); },
                  [&](const wire::get_members&) { ctx.reply(id, member_list()); },
@@ -45,6 +51,9 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::follow_events& x) { news.follow(id, x); },
                  [&](const wire::explain_member& x) { answer_with(explain(x.node)); },
                  [&](const wire::get_round_trip& x) { answer_with(round_trip(x)); },
+                 [&](const wire::init_without& x) { answer_done(genesis->init_without(x.seeds, ctx.now.steady)); },
+                 [&](const wire::discard_record& x) { discard(id, x.record); },
+                 [&](const wire::set_tags& x) { answer_done(set_tags(x)); },
                  [&](const wire::remove_node& x) { remove(id, x.node, timeout); },
                  [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
                  [&](const wire::transfer_leadership& x) { begin_handover(id, x.node, deadline); },
@@ -97,6 +106,7 @@ void engine::state::on_cancel(call_id id) {
   if (replica) journals.cancel(id, *replica);
   member_waits.erase(id);
   handovers.erase(id);
+  std::erase_if(discards, [&](const auto& d) { return d.second == id; });
   std::erase_if(barriers, [&](const auto& b) { return b.second.call == id; });
   for (auto it = submitted.begin(); it != submitted.end();) {
     if (it->second.call != id) {
@@ -106,6 +116,20 @@ void engine::state::on_cancel(call_id id) {
     outbox.abandon(it->first);
     it = submitted.erase(it);
   }
+}
+
+// Answered when the record is gone for good.
+void engine::state::discard(call_id id, cluster_id record) {
+  const auto written = genesis->discard(record, ctx.now.steady);
+  if (!written) return ctx.reply(id, written.error());
+  discards[*written] = id;
+}
+
+result<void> engine::state::set_tags(const wire::set_tags& change) {
+  auto tags = members.self().tags;
+  for (const auto& k : change.remove) tags.erase(k);
+  for (const auto& [k, v] : change.set) tags[k] = v;
+  return members.set_tags(std::move(tags), ctx.now);
 }
 
 // A member that can't leave by itself. One that is alive can, and would be a stranger with a session.

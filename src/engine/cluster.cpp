@@ -24,11 +24,11 @@ swim::hello engine::state::own_hello() const {
   } else {
     h.cluster = opt.cluster;
     h.name = opt.name;
-    h.version = opt.version;
     h.id = ctx.self;
     h.epoch = ctx.boot;
     h.advertise = opt.advertise;
   }
+  h.version = opt.version;
   h.start = ctx.start;
   h.log_end = ctx.recovered_end;
   return h;
@@ -272,6 +272,10 @@ bool engine::state::settle_members() {
   }
   tree_changed |= !out.events.empty();
   for (const auto& e : out.events) {
+    if (e.who.info.id == ctx.self) {  // its tags
+      say(e);
+      continue;
+    }
     if (e.kind == swim::event_kind::joined || e.kind == swim::event_kind::updated)
       links.learn(e.who.info.id, e.who.info.at);
     if (is_living(e.who.state))

@@ -92,6 +92,7 @@ void engine::state::handle(const event& e) {
                  [&](const stream_down& x) { on_stream_down(x); },
                  [&](const frame_in& x) { on_frame(x); },
                  [&](const unreachable_in& x) { on_refused(x.to); },
+                 [&](const datagrams_dropped& x) { members.on_dropped(x.count, ctx.now); },
                  [&](const wake&) {},
                  [&](const written& x) { on_written(x.sequence); },
                  [&](const read_done& x) { on_read(x); },
@@ -132,7 +133,10 @@ void engine::state::on_written(std::uint64_t sequence) {
     std::visit(overloaded{
                    [](const nobody&) {},
                    [&](const raft_persist& x) { replica->on_written(x); },
-                   [&](const genesis_persist& x) { genesis->on_persisted(x.sequence, ctx.now.steady); },
+                   [&](const genesis_persist& x) {
+                     genesis->on_persisted(x.sequence, ctx.now.steady);
+                     if (const auto d = discards.extract(x.sequence)) ctx.reply(d.mapped(), wire::done{});
+                   },
                    [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
                    [&](const chunk_saved& x) { replica->on_chunk_saved(x); },
                    [&](const snapshot_installed&) { replica->on_installed(); },
@@ -206,6 +210,10 @@ instant engine::state::next_wake() const {
   t = std::min(t, std::max(locks.next_wake(), next_request_tick));
   if (end) t = std::min(t, ctx.now.steady + 50ms);
   return t;
+}
+
+result<void> check_tags(const options& o) {
+  return swim::membership::check_tags(self_info(o, {}), o.swim, statement_size);
 }
 
 engine::engine(const options& o, recovered_state r, const times& now, std::uint64_t seed)

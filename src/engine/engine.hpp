@@ -48,6 +48,9 @@ struct options {
   planted_bug bug = planted_bug::none;  ///< of every part; never set outside tests
 };
 
+/// Whether a node can start with its tags.
+result<void> check_tags(const options&);
+
 class engine {
  public:
   engine(const options&, recovered_state, const times& now, std::uint64_t seed);

@@ -49,6 +49,10 @@ struct frame_in {
 struct unreachable_in {
   address to;
 };
+/// The system threw so many datagrams for this node away since the last time: its buffer was full.
+struct datagrams_dropped {
+  std::uint64_t count = 0;
+};
 struct wake {};  ///< next_wake() has come
 struct written {
   std::uint64_t sequence = 0;
@@ -74,8 +78,8 @@ struct cancel_call {
   call_id id;
 };  ///< the client went away: streams end, a waiting or granted lock is given back
 
-using event = std::variant<datagram_in, stream_up, stream_down, frame_in, unreachable_in, wake, written, read_done,
-                           disk_failed, disk_space, call, cancel_call>;
+using event = std::variant<datagram_in, stream_up, stream_down, frame_in, unreachable_in, datagrams_dropped, wake,
+                           written, read_done, disk_failed, disk_space, call, cancel_call>;
 
 // ---- actions -------------------------------------------------------------------------------------------------------
 struct send_datagram {

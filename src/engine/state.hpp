@@ -112,6 +112,8 @@ struct engine::state {
   void submit(call_id, machine::command_body, duration timeout);
   void barrier(call_id, linearizable_read, duration timeout);
   void serve(call_id, const linearizable_read&);
+  void discard(call_id, cluster_id record);
+  result<void> set_tags(const wire::set_tags&);
   void remove(call_id, const std::string& node, duration timeout);
   void on_answer(const outbox::answered&);
   void on_history(const read_done&);
@@ -187,6 +189,7 @@ struct engine::state {
     instant deadline;
   };
   std::map<call_id, member_wait> member_waits;
+  std::map<std::uint64_t, call_id> discards;  // by genesis write
 
   struct handover {
     node_id to;

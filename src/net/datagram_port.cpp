@@ -59,6 +59,10 @@ struct datagram_port::receive_buffers {
   std::array<sockaddr_storage, batch> from;
   std::array<iovec, batch> parts;
   std::array<mmsghdr, batch> messages;
+  struct alignas(cmsghdr) control_space {
+    std::array<std::byte, CMSG_SPACE(sizeof(std::uint32_t))> bytes;
+  };
+  std::array<control_space, batch> control;  // how many were dropped
 
   void reset() {
     for (std::size_t i = 0; i < batch; ++i) {
@@ -68,6 +72,8 @@ struct datagram_port::receive_buffers {
       messages[i].msg_hdr.msg_namelen = sizeof from[i];
       messages[i].msg_hdr.msg_iov = &parts[i];
       messages[i].msg_hdr.msg_iovlen = 1;
+      messages[i].msg_hdr.msg_control = control[i].bytes.data();
+      messages[i].msg_hdr.msg_controllen = control[i].bytes.size();
     }
   }
 };
@@ -88,6 +94,7 @@ std::error_code datagram_port::bind(const asio::ip::udp::endpoint& at) {
   if (v6) hears = set_option(fd, SOL_IPV6, IPV6_RECVERR, 1) && hears;
   if (!hears) stats_.add("udp.no_error_queue");
   set_option(fd, SOL_SOCKET, SO_RCVBUF, receive_buffer);
+  if (!set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1)) stats_.add("udp.no_drop_count");
   return {};
 }
 
@@ -121,6 +128,8 @@ void datagram_port::drain() {
     }
     for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
       const auto& m = b->messages[i];
+      note_drops(m.msg_hdr);
+      if (closed_) return;
       if ((m.msg_hdr.msg_flags & MSG_TRUNC) != 0) {
         stats_.add("udp.too_long");
         continue;
@@ -129,6 +138,20 @@ void datagram_port::drain() {
       if (closed_) return;
     }
     if (static_cast<std::size_t>(n) < batch) return;
+  }
+}
+
+/// Since the first drop each datagram tells how many there were (SO_RXQ_OVFL).
+void datagram_port::note_drops(const msghdr& m) {
+  auto header = m;
+  for (auto* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_RXQ_OVFL) continue;
+    std::uint32_t all = 0;
+    std::memcpy(&all, CMSG_DATA(c), sizeof all);
+    const auto fresh = all - std::exchange(dropped_, all);
+    if (fresh == 0) continue;
+    stats_.add("udp.dropped", fresh);
+    on_.dropped(fresh);
   }
 }
 

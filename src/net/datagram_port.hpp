@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -13,6 +14,8 @@
 #include "base/bytes.hpp"
 #include "base/counters.hpp"
 
+struct msghdr;
+
 namespace coterie::net {
 
 class datagram_port : public std::enable_shared_from_this<datagram_port> {
@@ -21,6 +24,9 @@ class datagram_port : public std::enable_shared_from_this<datagram_port> {
     std::function<void(const asio::ip::udp::endpoint& from, byte_view)> datagram;
     /// A port-unreachable came from the destination's own address.
     std::function<void(const asio::ip::udp::endpoint& to)> unreachable;
+    /// So many datagrams were thrown away since this was told last, because the receive buffer was full. Told with the
+    /// next datagram that comes.
+    std::function<void(std::uint32_t count)> dropped;
   };
   static constexpr std::size_t max_datagram = 9'216;  ///< longer ones are dropped and counted
 
@@ -38,12 +44,14 @@ class datagram_port : public std::enable_shared_from_this<datagram_port> {
   void wait();
   void drain();
   void drain_errors();
+  void note_drops(const msghdr&);
 
   struct receive_buffers;
   asio::ip::udp::socket socket_;
   const handlers on_;
   std::shared_ptr<receive_buffers> buffers_;
   counters stats_;
+  std::uint32_t dropped_ = 0;  ///< as the system counts them
   bool closed_ = false;
 };
 

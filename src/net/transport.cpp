@@ -184,6 +184,10 @@ result<void> transport::impl::bind() {
                                    [weak](const udp::endpoint& to) {
                                      if (const auto self = weak.lock(); self && !self->stopped_)
                                        self->on_unreachable(to);
+                                   },
+                                   [weak](std::uint32_t count) {
+                                     if (const auto self = weak.lock(); self && !self->stopped_)
+                                       self->on_.dropped(count);
                                    }});
   const int attempts = opt_.bind.port == 0 ? port_attempts : 1;
   result<void> done;

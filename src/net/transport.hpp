@@ -45,6 +45,8 @@ class transport {
     std::function<void(std::uint64_t id, bytes body)> frame;
     /// No process listens for datagrams there (ICMP from that very address), as it was given to send_datagram().
     std::function<void(const address& to)> unreachable;
+    /// The system threw so many datagrams away since it was told last: the buffer was full.
+    std::function<void(std::uint32_t count)> dropped;
   };
 
   /// Binds. Failures say what to do: port in use, address not of this machine, name not known.

@@ -256,6 +256,7 @@ net::transport::handlers driver::impl::network_handlers() {
             events.push_back(engine::frame_in{stream_id(id), std::move(body)});
           },
       .unreachable = [this](const address& to) { events.push_back(engine::unreachable_in{to}); },
+      .dropped = [this](std::uint32_t count) { events.push_back(engine::datagrams_dropped{count}); },
   };
 }
 

@@ -123,6 +123,12 @@ result<std::vector<member>> members_of(detail::node_core& c) {
   return r;
 }
 
+result<void> set_tags_of(detail::node_core& c, const std::map<std::string, std::string>& set,
+                         const std::vector<std::string>& remove) {
+  const auto r = c.ask<wire::response>(wire::set_tags{{set.begin(), set.end()}, remove});
+  return r ? result<void>() : tl::unexpected(r.error());
+}
+
 result<void> set_retention(detail::node_core& c, std::string_view name, std::optional<ms> retention) {
   if (auto ok = machine::check_journal(name); !ok || !retention) return ok;
   const auto r = c.ask<wire::response>(wire::keep_journal{std::string(name), *retention});
@@ -175,6 +181,13 @@ bool node::wait_ready(ms timeout) const { return impl_->core->wait_ready(timeout
 
 std::vector<member> node::members() const { return or_throw(members_of(*impl_->core)); }
 std::vector<member> node::members(std::error_code& ec) const { return or_code(members_of(*impl_->core), ec); }
+void node::set_tags(const std::map<std::string, std::string>& set, const std::vector<std::string>& remove) {
+  or_throw(set_tags_of(*impl_->core, set, remove));
+}
+void node::set_tags(const std::map<std::string, std::string>& set, const std::vector<std::string>& remove,
+                    std::error_code& ec) {
+  or_code(set_tags_of(*impl_->core, set, remove), ec);
+}
 std::string node::owner_of(std::string_view key) const { return impl_->core->owner_of(key); }
 const std::string& node::name() const noexcept { return impl_->core->name; }
 std::string node::address() const { return impl_->core->bound; }

@@ -57,6 +57,7 @@ result<void> check(driver_options& o) {
                 "a node needs a directory for its data: name one with --data, or run it with --gossip-only");
   if (o.engine.name.empty()) o.engine.name = host_name();
   if (o.bind.host.empty()) o.bind.host = "127.0.0.1";
+  if (auto ok = engine::check_tags(o.engine); !ok) return ok;
   return check_bind(o);
 }
 

@@ -420,22 +420,46 @@ std::vector<log_line> genesis::take_log() { return std::exchange(log_, {}); }
 
 // ---- operator -------------------------------------------------------------------------------------------------------
 
-result<void> genesis::init_without(const std::vector<std::size_t>& which, instant now) {
-  if (state_.id) return fail(errc::exists, "the cluster is formed already");
+result<void> genesis::init_without(const std::vector<address>& seeds, instant now) {
+  if (state_.id) {
+    return fail(errc::exists, fmt::format("this node is in cluster {} already: seeds are dropped only before that",
+                                          state_.id.short_str()));
+  }
+  if (std::none_of(slots_.begin(), slots_.end(), [](const slot& s) { return s.own; })) {
+    return fail(errc::unavailable,
+                "this node is no seed, or has not found itself in the list yet: ask one of the seeds");
+  }
   genesis_options changed = opt_;
-  changed.without = which;
+  changed.without.clear();
+  for (const address& wanted : seeds) {
+    const slot* s = slot_at(normal(wanted));
+    if (!s) return fail(errc::not_found, fmt::format("{} is no seed: the list is {}", wanted.str(), show(list_)));
+    if (s->answers()) {
+      return fail(errc::bad_argument,
+                  fmt::format("seed {} answers: only one that never returns can be left out", s->at.str()));
+    }
+    changed.without.push_back(static_cast<std::size_t>(s - slots_.data()));
+  }
   if (auto ok = validate(changed); !ok) return tl::unexpected(ok.error());
   for (slot& s : slots_) s.dropped = false;
-  for (const std::size_t i : which) slots_[i].dropped = true;
-  say(log_level::warn, fmt::format("init --without: {} slots are dropped by the operator", which.size()));
+  for (const std::size_t i : changed.without) slots_[i].dropped = true;
+  say(log_level::warn,
+      seeds.empty()
+          ? "init --without: all seeds are waited for again"
+          : fmt::format("init --without: the operator says that {} will never return with its data", show(seeds)));
   tick(now);
   return {};
 }
 
-result<void> genesis::discard(cluster_id record, instant now) {
-  if (state_.id) return fail(errc::exists, "the cluster is formed already: its record can't be discarded");
+result<std::uint64_t> genesis::discard(cluster_id record, instant now) {
+  if (state_.id) {
+    return fail(errc::exists, fmt::format("this node is in cluster {} already: its record can't be discarded",
+                                          state_.id.short_str()));
+  }
   if (!state_.accepted || state_.accepted->id() != record) {
-    return fail(errc::not_found, "no accepted record " + record.str() + " is held here");
+    return fail(errc::not_found, fmt::format("no accepted record {} is held here: {}", record.str(),
+                                             state_.accepted ? "the one held is " + state_.accepted->id().str()
+                                                             : std::string("none is held")));
   }
   say(log_level::warn, "init --discard: the accepted record " + record.str() + " is erased by the operator");
   state_.accepted.reset();
@@ -444,9 +468,9 @@ result<void> genesis::discard(cluster_id record, instant now) {
   blocked_.reset();
   tallies_.clear();
   held_.clear();
-  persist();
+  const auto sequence = persist();
   tick(now);
-  return {};
+  return sequence;
 }
 
 }  // namespace coterie::swim

@@ -191,10 +191,12 @@ class genesis {
   std::vector<gen_action> take();
   std::vector<log_line> take_log();
 
-  /// Operator: `cluster init --without`, at run time; replaces options.without. Refused when too many, or formed.
-  result<void> init_without(const std::vector<std::size_t>& slots, instant now);
-  /// Operator: `cluster init --discard R`: erases the accepted record with this hash. not_found when it is not held.
-  result<void> discard(cluster_id record, instant now);
+  /// Operator: `cluster init --without`, at a seed and at run time; replaces options.without. Refused for a slot that
+  /// answers, for too many, and when formed.
+  result<void> init_without(const std::vector<address>& seeds, instant now);
+  /// Operator: `cluster init --discard R`: erases the accepted record with this hash; gone for good when the write of
+  /// the returned sequence is durable. not_found when it is not held.
+  result<std::uint64_t> discard(cluster_id record, instant now);
 
   bool formed() const { return formed_; }  ///< cluster_id known and durable
   const acceptor_state& state() const { return state_; }
@@ -305,6 +307,9 @@ class genesis {
   std::string forming_situation() const;
   std::string conflict() const;
   std::string dead_record() const;
+  std::string held_record() const;
+  static std::string show(const std::vector<address>&);
+  static address normal(address);  ///< as it stands in list_
 
   const node_id self_;
   const boot_epoch epoch_;

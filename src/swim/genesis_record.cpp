@@ -60,6 +60,12 @@ std::uint64_t genesis::digest_of(const std::vector<address>& sorted) {
   return hash64(l.take());
 }
 
+address genesis::normal(address a) {
+  if (a.port == 0) a.port = default_port;
+  for (char& c : a.host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return a;
+}
+
 result<std::vector<address>> genesis::validate(const genesis_options& o) {
   if (o.cluster.empty() || o.cluster.size() > 255 || o.name.size() > 255) {
     return fail(errc::bad_name, "a cluster name has 1 to 255 bytes, a node name at most 255");
@@ -77,8 +83,7 @@ result<std::vector<address>> genesis::validate(const genesis_options& o) {
   std::vector<address> list = o.seeds;
   for (address& a : list) {
     if (a.host.empty()) return fail(errc::bad_argument, "a seed has no host");
-    if (a.port == 0) a.port = default_port;
-    for (char& c : a.host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    a = normal(std::move(a));
   }
   std::sort(list.begin(), list.end());
   if (const auto twice = std::adjacent_find(list.begin(), list.end()); twice != list.end()) {

@@ -13,11 +13,11 @@ std::string join(const std::vector<T>& items, F&& text) {
   return out;
 }
 
-std::string show(const std::vector<address>& list) {
+}  // namespace
+
+std::string genesis::show(const std::vector<address>& list) {
   return join(list, [](const address& a) { return a.str(); });
 }
-
-}  // namespace
 
 std::vector<address> genesis::waiting_for() const {
   std::vector<address> out;
@@ -39,7 +39,7 @@ std::string genesis::situation() const {
 
 std::string genesis::forming_situation() const {
   if (found_) return fmt::format("found cluster {} at {}, joining it", found_->id.short_str(), found_->where);
-  if (auto text = conflict(); !text.empty()) return text;
+  if (auto text = conflict(); !text.empty()) return text + held_record();
   const auto missing = waiting_for();
   if (!missing.empty()) {
     const auto wanted = std::count_if(slots_.begin(), slots_.end(), [](const slot& s) { return !s.dropped; });
@@ -48,7 +48,7 @@ std::string genesis::forming_situation() const {
     for (const slot& s : slots_) {
       if (!s.answers() && !s.refusal.empty()) text += fmt::format("; {} {}", s.at.str(), s.refusal);
     }
-    return text;
+    return text + held_record();
   }
   if (auto text = dead_record(); !text.empty()) return text;
   if (opt_.bootstrap_single && state_.accepted) {
@@ -86,6 +86,11 @@ std::string genesis::conflict() const {
                        show(s.answer->seeds));
   }
   return {};
+}
+
+/// Beside what is waited for: what has to be finished then.
+std::string genesis::held_record() const {
+  return state_.accepted ? fmt::format("; the accepted record {} is held here", state_.accepted->id().str()) : "";
 }
 
 /// An accepted record must be finished before anything else; say so when those who could are gone.

@@ -88,10 +88,25 @@ void membership::observe(const times& now) {
   if (roster_.ring_size() < 2) return;
   if (late > options_.pause_threshold) {
     recover_from_pause(late, now);
-  } else if (late > options_.pause_threshold / 4) {
+  } else if (late > std::min(options_.pause_threshold / 4, expected_ack(nullptr))) {  // an ack may have waited here
     counters_.add("late_wakes");
-    health_.raise(1);
+    doubt_self(now);
   }
+}
+
+/// Signs of poor health that come from this process itself. They count as often as a probe that succeeds does, else a
+/// busy machine would be sick for ever.
+void membership::doubt_self(const times& now) {
+  if (now.steady < doubt_again_) return;
+  doubt_again_ = now.steady + (small() ? options_.small_period : options_.period) * health_.multiplier();
+  health_.raise(1);
+}
+
+void membership::on_dropped(std::uint64_t datagrams, const times& now) {
+  observe(now);
+  counters_.add("socket_drops", datagrams);
+  doubt_self(now);
+  settle(now);
 }
 
 void membership::recover_from_pause(duration late, const times& now) {
@@ -248,20 +263,34 @@ std::vector<node_id> membership::random_members(std::size_t n, node_id not_this)
 
 void membership::set_cluster_id(cluster_id id) { cluster_ = id; }
 
+/// Its statement has to fit into a datagram, beside what every datagram says.
+result<void> membership::check_tags(const member_info& self, const options& o, statement_size size_of) {
+  if (self.tags.contains("")) return fail(errc::bad_argument, "a tag needs a key: KEY=VALUE");
+  if (const auto size = tag_bytes(self.tags); size > o.max_tag_bytes) {
+    return fail(errc::limit,
+                fmt::format("the tags take {} bytes: at most {} (max_tag_bytes) are allowed", size, o.max_tag_bytes));
+  }
+  if (const auto size = size_of({self, {}, member_state::alive, {}}), most = o.max_datagram * 3 / 4; size > most) {
+    return fail(errc::limit, fmt::format("with {} tags this node's entry takes {} bytes: at most {} are allowed, use "
+                                         "fewer tags or a shorter name",
+                                         self.tags.size(), size, most));
+  }
+  return {};
+}
+
 result<void> membership::set_tags(tag_map tags, const times& now) {
   observe(now);
-  const auto size = tag_bytes(tags);
-  if (size > options_.max_tag_bytes) {
-    return fail(errc::limit, fmt::format("the tags take {} bytes: at most {} (max_tag_bytes) are allowed", size,
-                                         options_.max_tag_bytes));
-  }
   record& own = *roster_.find(self_);
-  if (own.m.info.tags != tags) {
-    own.m.info.tags = std::move(tags);
+  auto changed = own.m.info;
+  changed.tags = std::move(tags);
+  auto ok = check_tags(changed, options_, size_of_statement_);
+  if (ok && changed != own.m.info) {
+    own.m.info = std::move(changed);
     raise_own(own.m.inc.counter);
+    emit(event_kind::updated, own, "its tags were set here");
   }
   settle(now);
-  return {};
+  return ok;
 }
 
 result<void> membership::set_user(std::string key, shared_bytes value, const times& now) {

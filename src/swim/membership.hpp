@@ -110,11 +110,16 @@ class membership {
   /// The node's own address refused or reset a connection, or an ICMP port unreachable came: crash evidence,
   /// accelerates suspicion.
   void on_refused(node_id, const times& now);
+  /// The system threw so many datagrams for this process away: answers may have been among them.
+  void on_dropped(std::uint64_t datagrams, const times& now);
   void tick(const times& now);
   instant next_wake() const;
 
   void set_cluster_id(cluster_id);
-  result<void> set_tags(tag_map, const times& now);                              ///< errc::limit when too large
+  /// Said to all, and an event here too. Refused like check_tags.
+  result<void> set_tags(tag_map, const times& now);
+  /// errc::limit when the tags, or what the node then says of itself, are too large.
+  static result<void> check_tags(const member_info&, const options&, statement_size);
   result<void> set_user(std::string key, shared_bytes value, const times& now);  ///< version = +1; errc::limit
   void say_stopping(const times& now);                                           ///< SIGTERM: keeps its place
   void say_left(const times& now);                                               ///< gives its place up
@@ -179,6 +184,7 @@ class membership {
   void observe(const times&);
   void settle(const times&);
   void recover_from_pause(duration late, const times&);
+  void doubt_self(const times&);
   void withdraw(member_state, const times&);
   bool active() const { return self_state_ == member_state::alive; }
   void sweep(const times&);
@@ -276,6 +282,7 @@ class membership {
   rtt_estimate typical_rtt_;                    // of everybody, for those not measured yet
   std::uint64_t next_probe_ = probe_round::ids;
   instant next_gossip_, next_push_pull_, next_exchange_;
+  instant doubt_again_ = instant::min();  // the next sign of poor health that counts
   bool was_small_ = true, has_news_ = false;
   instant catch_up_at_ = never;  // the next early push-pull of a newcomer
   duration catch_up_{};

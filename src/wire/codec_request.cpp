@@ -24,6 +24,16 @@ struct put_request {
     q.setFrom(text(v.from));
     q.setTo(text(v.to));
   }
+  void operator()(const init_without& v) {
+    put_list(b.initInitWithout().initSeeds(count(v.seeds)), v.seeds,
+             [](auto s, const address& seed) { put_address(s, seed); });
+  }
+  void operator()(const discard_record& v) { put_id(b.initDiscardRecord(), v.record); }
+  void operator()(const set_tags& v) {
+    auto q = b.initSetTags();
+    put_map(q.initSet(count(v.set)), v.set);
+    put_texts(q.initRemove(count(v.remove)), v.remove);
+  }
   void operator()(const leave_cluster&) { b.setLeaveCluster(); }
   void operator()(const remove_node& v) { b.initRemoveNode().setNode(text(v.node)); }
   void operator()(const transfer_leadership& v) { b.initTransferLeadership().setNode(text(v.node)); }
@@ -134,6 +144,15 @@ request get_request(Request::Reader r) {
       return explain_member{get_name(r.getExplainMember().getNode())};
     case Request::GET_ROUND_TRIP:
       return get_round_trip{get_name(r.getGetRoundTrip().getFrom()), get_name(r.getGetRoundTrip().getTo())};
+    case Request::INIT_WITHOUT:
+      return init_without{
+          get_list(r.getInitWithout().getSeeds(), [](Address::Reader seed) { return get_address(seed); })};
+    case Request::DISCARD_RECORD:
+      return discard_record{get_id<cluster_id>(r.getDiscardRecord())};
+    case Request::SET_TAGS: {
+      const auto q = r.getSetTags();
+      return set_tags{get_text_map(q.getSet()), get_list(q.getRemove(), get_text)};
+    }
     case Request::LEAVE_CLUSTER:
       return leave_cluster{};
     case Request::REMOVE_NODE:

@@ -38,6 +38,20 @@ struct explain_member {
 struct get_round_trip {
   std::string from, to;
 };  ///< by name; an empty `from` is this node. Answer: round_trip; needs no majority
+/// Of a forming node, by its operator: genesis goes on without these slots of the seed list, instead of those that were
+/// dropped before (docs/membership.md 2).
+struct init_without {
+  std::vector<address> seeds;
+};
+/// Of a forming node, by its operator: erases the accepted genesis record with this hash.
+struct discard_record {
+  cluster_id record;
+};
+/// Tags of this node, until its process ends. Those to remove need not be there.
+struct set_tags {
+  swim::tag_map set;
+  std::vector<std::string> remove;
+};  ///< errc::limit when all tags together are too large
 struct leave_cluster {};
 /// Gives up the place of a member that is gone and can't do so itself: its identity never returns.
 struct remove_node {
@@ -138,12 +152,12 @@ struct listen {
   std::string channel;
 };  ///< streams message_out
 
-using request =
-    std::variant<get_status, get_members, wait_members, follow_events, explain_member, get_round_trip, leave_cluster,
-                 remove_node, transfer_leadership, read_snapshot, stop_node, acquire_lock, release_lock, list_locks,
-                 add_job, remove_job, list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
-                 count_journal, reset_journal, begin_process, end_process, wait_visible, watch_journal, keep_journal,
-                 register_cache, invalidate_cache, list_caches, publish, listen>;
+using request = std::variant<get_status, get_members, wait_members, follow_events, explain_member, get_round_trip,
+                             init_without, discard_record, set_tags, leave_cluster, remove_node, transfer_leadership,
+                             read_snapshot, stop_node, acquire_lock, release_lock, list_locks, add_job, remove_job,
+                             list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
+                             count_journal, reset_journal, begin_process, end_process, wait_visible, watch_journal,
+                             keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
 
 // ---- answers -------------------------------------------------------------------------------------------------------
 struct done {};

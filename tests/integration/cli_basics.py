@@ -72,6 +72,23 @@ def membership():
     check("members --wait runs out", status == 5, status)
 
 
+def tags(c):
+    status, out, errors = run("tag", "zone=b", "rack=7")
+    check("tag shows the tags", status == 0 and out == "rack=7\nzone=b\n", out + errors)
+    seen = lambda node, of="a": next(m["tags"] for m in json.loads(run("members", "--json", node=node)[1]) if m["name"] == of)
+    check("all see them", eventually(lambda: all(seen(n) == {"zone": "b", "rack": "7"} for n in "abc"), 3), seen("c"))
+    status, out, _ = run("tag", "zone=c", "--remove", "rack", "--remove", "none", "--json")
+    check("tag --remove", status == 0 and json.loads(out) == {"node": "a", "tags": {"zone": "c"}}, out)
+    check("all see that, too", eventually(lambda: all(seen(n) == {"zone": "c"} for n in "abc"), 3), seen("c"))
+    status, _, errors = run("tag", "note=" + 600 * "x")
+    check("too much is refused with the limit", status == 1 and "512" in errors, errors)
+    check("a tag is key=value", run("tag", "zone")[0] == 2 and run("tag", "=b")[0] == 2)
+    check("not both", run("tag", "zone=b", "--remove", "zone")[0] == 2)
+    words = [COTERIE, "run", "--name", "d", "--gossip-only", "--bind", "127.0.0.1:0", "--tag", "note=" + 600 * "x"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    check("and at the start", done.returncode == 1 and "512" in done.stderr, done.stderr)
+
+
 def locks(c):
     status, out, _ = run("lock", "exec", "x", "--", "sh", "-c", "echo $COTERIE_FENCE; exit 3")
     check("lock exec returns the status", status == 3 and int(out) > 0, out)
@@ -148,6 +165,7 @@ def main():
         c = started(folder)
         try:
             membership()
+            tags(c)
             locks(c)
             journals()
             jobs(c)

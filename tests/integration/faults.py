@@ -4,6 +4,7 @@
 usage: COTERIE=path/to/coterie faults.py [PART...]          (COTERIE_SCALE=25 for the long form)
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -39,6 +40,43 @@ def silent_seed(folder):
             check("a lock is refused meanwhile", status == 104 and "status" in err, (status, err))
         c.start("c")
         check("when it answers the cluster is formed", c.wait(3) == [0, 0, 0])
+    finally:
+        c.end()
+
+
+def missing_seed(folder):
+    """One of three seeds never starts: an operator says so to one of the others, and those two form the cluster."""
+    home = pathlib.Path(folder) / "missing"
+    home.mkdir()
+    c = cluster(home)
+    addresses = {n: f"127.0.0.1:{c.ports[n]}" for n in "abc"}
+    init = lambda *words: c.run("b", "cluster", "init", *words)
+    try:
+        c.start("a")
+        c.start("b")
+        waits = lambda n: f"waiting for {addresses['c']}" in c.run(n, "status")[1]
+        check("both wait for the third seed", eventually(lambda: waits("a") and waits("b")), c.run("b", "status"))
+        done = init()
+        check("cluster init alone is no command", done[0] == 2 and "--without" in done[2], done)
+        done = init("--without", "127.0.0.1:1")
+        check("an address that is no seed is refused with the list", done[0] == 1 and all(a in done[2] for a in addresses.values()), done)
+        done = init("--without", addresses["a"])
+        check("a seed that answers is not left out", done[0] == 1 and "answers" in done[2], done)
+        done = init("--without", f"{addresses['a']},{addresses['c']}")
+        check("nor two of three", done[0] == 1, done)
+        done = init("--discard", "0" * 32)
+        check("a record that is not held is not erased", done[0] == 1 and "none is held" in done[2], done)
+        done = init("--discard", "x")
+        check("what is no record neither", done[0] == 2, done)
+        status, out, err = init("--without", addresses["c"], "--json")
+        check("a seed is left out, loudly", status == 0 and json.loads(out) == {"without": [addresses["c"]]} and "two clusters" in err, (status, out, err))
+        check("the two form the cluster", c.wait(2) == [0, 0], c.run("a", "status"))
+        check("a lock is there", c.run("a", "lock", "exec", "deploy", "--", "true")[0] == 0)
+        done = init("--without", addresses["c"])
+        check("and it is too late for another word", done[0] == 1 and "already" in done[2], done)
+        c.start("c")
+        check("the third joins when it starts after all", c.wait(3) == [0, 0, 0], c.run("c", "status"))
+        check("and there is one cluster", len({c.json(n, "status")["cluster_id"] for n in "abc"}) == 1)
     finally:
         c.end()
 
@@ -420,7 +458,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="coterie-faults-") as folder:
         config = pathlib.Path(folder) / "node.toml"
         config.write_text(f'[runner.tick]\ncommand = ["sh", "-c", "echo $COTERIE_SCHEDULED >> {folder}/runs"]\n')
-        for part in (silent_seed, full_disk):
+        for part in (silent_seed, missing_seed, full_disk):
             if chosen(part):
                 part(folder)
         c = cluster(folder, config=config)

@@ -294,6 +294,72 @@ int cluster_transfer(const common& c, const std::string& node) {
   return ok;
 }
 
+/// Formation by the operator's word. What that word is has to be seen whatever is asked for.
+int cluster_init(const common& c, const cluster_init_options& o) {
+  if (o.without.empty() == o.discard.empty())
+    throw command_error(
+        wrong_usage,
+        "cluster init takes either --without SEED... or --discard RECORD: a cluster whose seeds all answer "
+        "forms by itself");
+  if (!o.discard.empty()) {
+    const auto record = cluster_id::parse(o.discard);
+    if (!record)
+      throw command_error(wrong_usage,
+                          fmt::format("--discard {}: a record has 32 digits, as coterie status shows it", o.discard));
+    c.connect().ask(wire::discard_record{*record}, c.patience(), true);
+    complain(
+        fmt::format("the record {} is erased on this node. By this you say that no node ever formed a cluster by "
+                    "it; if one did, there will be two clusters",
+                    o.discard));
+    if (c.as_json) print(json{{"discarded", o.discard}});
+    return ok;
+  }
+  wire::init_without request;
+  json left_out = json::array();
+  std::string names;
+  for (const auto& text : o.without) {
+    auto a = address::parse(text);
+    if (!a) throw command_error(wrong_usage, a.error().message);
+    left_out.push_back(a->str());
+    names += (names.empty() ? "" : ", ") + a->str();
+    request.seeds.push_back(std::move(*a));
+  }
+  c.connect().ask(request, c.patience(), true);
+  complain(
+      fmt::format("{} will not be waited for. By this you say that no such node ever returns with its data, and "
+                  "that no other seed has lost its own; if that is wrong, there may be two clusters. It holds on "
+                  "this node, until that ends or is told otherwise",
+                  names));
+  if (c.as_json) print(json{{"without", left_out}});
+  return ok;
+}
+
+std::pair<std::string, std::string> parse_tag(const std::string& what, const std::string& text) {
+  const auto eq = text.find('=');
+  if (eq == 0 || eq == std::string::npos)
+    throw command_error(wrong_usage, fmt::format("{} {}: as key=value", what, text));
+  return {text.substr(0, eq), text.substr(eq + 1)};
+}
+
+/// Changes the node's tags when told to, and shows them.
+int tag(const common& c, const tag_options& o) {
+  wire::set_tags request{{}, o.remove};
+  for (const auto& t : o.set) request.set.insert_or_assign(parse_tag("tag", t).first, parse_tag("tag", t).second);
+  for (const auto& k : o.remove)
+    if (request.set.contains(k))
+      throw command_error(wrong_usage, fmt::format("tag {} is both set and removed: leave out one", k));
+  auto node = c.connect();
+  if (!o.set.empty() || !o.remove.empty()) node.ask(request, c.patience(), true);
+  for (const auto& m : node.ask<wire::member_list>(wire::get_members{}, c.patience()).members) {
+    if (!m.self) continue;
+    if (c.as_json)
+      print(json{{"node", m.name}, {"tags", to_json(m).at("tags")}});
+    else
+      for (const auto& [k, v] : m.tags) print_text(fmt::format("{}={}\n", k, v));
+  }
+  return ok;
+}
+
 /// The socket stands in the node's home, or is linked from there.
 int home(const common& c) {
   const auto socket = find_node(c.node, c.timeout);

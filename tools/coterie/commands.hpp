@@ -79,6 +79,18 @@ int remove_member(const common&, const std::string& node);
 int leave(const common&);
 int cluster_voters(const common&);
 int cluster_transfer(const common&, const std::string& node);
+struct cluster_init_options {
+  std::vector<std::string> without;  ///< seeds
+  std::string discard;               ///< a record
+};
+int cluster_init(const common&, const cluster_init_options&);
+struct tag_options {
+  std::vector<std::string> set;  ///< k=v
+  std::vector<std::string> remove;
+};
+int tag(const common&, const tag_options&);
+/// "k=v" apart; throws command_error(wrong_usage) that begins with `what`.
+std::pair<std::string, std::string> parse_tag(const std::string& what, const std::string& text);
 
 // ---- backup.cpp
 struct backup_options {

@@ -21,10 +21,10 @@ namespace {
 using action = std::function<int()>;
 
 /// Commands of the documentation that are not there yet: refused by name, so that nobody looks for a typing error.
-const std::array<std::string_view, 19> not_built = {
-    "activate",         "passivate",    "cluster init", "kv",          "key",        "config",  "plugin",
-    "bench invalidate", "doctor",       "lock break",   "job pause",   "job resume", "job run", "job cancel",
-    "job import",       "journal list", "journal info", "cache stats", "cache clear"};
+const std::array<std::string_view, 18> not_built = {
+    "activate",         "passivate",  "kv",           "key",          "config",      "plugin",
+    "bench invalidate", "doctor",     "lock break",   "job pause",    "job resume",  "job run",
+    "job cancel",       "job import", "journal list", "journal info", "cache stats", "cache clear"};
 
 void refuse_what_is_not_built(const std::vector<std::string>& words) {
   std::vector<std::string> plain;
@@ -145,10 +145,8 @@ class grammar {
 
   int start_run() {
     for (const auto& t : tags_) {
-      const auto eq = t.find('=');
-      if (eq == 0 || eq == std::string::npos)
-        throw command_error(wrong_usage, fmt::format("--tag {}: as key=value", t));
-      run_.tags[t.substr(0, eq)] = t.substr(eq + 1);
+      auto [k, v] = parse_tag("--tag", t);
+      run_.tags[k] = std::move(v);
     }
     run_.bootstrap_single = bootstrap_ == "single";
     if (!run_.config.empty()) {
@@ -181,7 +179,23 @@ class grammar {
         ->add_option("NODE", name_, "its name, or the beginning of its id")
         ->required();
     add(&app, "leave", "give up the node's place in the cluster, for good", [this] { return leave(c); });
+    auto* t = add(&app, "tag", "the node's tags; what is set here lasts until the node ends",
+                  [this] { return tag(c, tag_); });
+    t->add_option("TAGS", tag_.set, "KEY=VALUE, any number");
+    t->add_option("--remove", tag_.remove, "a KEY; any number of times")->allow_extra_args(false);
     auto* g = add_group("cluster", "what keeps the cluster together");
+    auto* i = add(g, "init", "form a cluster that can't form by itself, when you know what it can't",
+                  [this] { return cluster_init(c, init_); });
+    i->add_option("--without", init_.without,
+                  "go on without these seeds, of which you know that they never return with their data and that all "
+                  "others still have theirs; at one of the others")
+        ->type_name("SEED,...")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    i->add_option("--discard", init_.discard,
+                  "erase this accepted record, of which you know that it never became a cluster; at each node that "
+                  "holds it (see status)")
+        ->type_name("RECORD");
     add(g, "voters", "who votes, and who may", [this] { return cluster_voters(c); });
     add(g, "transfer", "let another voter lead", [this] { return cluster_transfer(c, name_); })
         ->add_option("NODE", name_)
@@ -355,6 +369,8 @@ class grammar {
   bench_options bench_;
   bench_membership_options membership_;
   backup_options backup_;
+  cluster_init_options init_;
+  tag_options tag_;
   lock_exec_options exec_;
   job_add_options job_;
   journal_process_options process_;

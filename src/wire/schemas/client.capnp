@@ -2,6 +2,7 @@
 @0xde7cd7fb05f2b09b;
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("coterie::wire::schema");
+using import "common.capnp".Address;
 using import "common.capnp".Pair;
 using import "common.capnp".Count;
 using import "common.capnp".Failure;
@@ -127,6 +128,17 @@ struct Request {
     }
     removeNode :group {
       node @57 :Text;
+    }
+    initWithout :group {
+      seeds @58 :List(Address);
+    }
+    discardRecord :group {
+      hi @59 :UInt64;
+      lo @60 :UInt64;
+    }
+    setTags :group {
+      set @61 :List(Pair);
+      remove @62 :List(Text);
     }
   }
 }

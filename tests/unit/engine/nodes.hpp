@@ -165,6 +165,11 @@ class nodes {
     end_streams(i, true);
     settle();
   }
+  /// It is down, and its disk is another, empty one.
+  void wipe(std::size_t i) {
+    kill(i);
+    list_[i].disk = {};
+  }
   void restart(std::size_t i, bool rejoin = false) {
     if (!list_[i].over) kill(i);
     start(i, rejoin);

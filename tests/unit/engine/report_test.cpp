@@ -390,3 +390,76 @@ TEST_CASE("events are kept up to their number, told from where one asks, and no 
   w.ask(0, wire::append_journal{"orders", "", {{"t", "m"}}});
   REQUIRE(w.answers(later).list.size() == 1);
 }
+
+TEST_CASE("tags are changed at run time, and every node hears of it once") {
+  watched_world w(3);
+  const auto name = nodes::name(w.victim);
+  const auto here = w.call(w.victim, wire::follow_events{}), there = w.call(w.other, wire::follow_events{});
+  // A hello tells all that there is to tell of a member without tags.
+  for (const auto events : {here, there}) REQUIRE(w.events(events, "member.updated").empty());
+  const auto all_see = [&](const swim::tag_map& tags) {
+    return w.run_until(
+        [&] {
+          for (std::size_t i = 0; i < w.size(); ++i)
+            if (w.members(i).at(name).tags != tags) return false;
+          return true;
+        },
+        2s);
+  };
+  REQUIRE(is<wire::done>(w.ask(w.victim, wire::set_tags{{{"zone", "b"}, {"rack", "7"}}, {}})));
+  REQUIRE(all_see({{"zone", "b"}, {"rack", "7"}}));
+  REQUIRE(is<wire::done>(w.ask(w.victim, wire::set_tags{{{"zone", "c"}}, {"rack", "none"}})));
+  REQUIRE(all_see({{"zone", "c"}}));
+  REQUIRE(is<wire::done>(w.ask(w.victim, wire::set_tags{{{"zone", "c"}}, {}})));  // nothing new
+  w.run(2s);
+  for (const auto events : {here, there}) {
+    const auto said = w.events(events, "member.updated");
+    REQUIRE(said.size() == 2);
+    REQUIRE(said.back().fields.at("node") == name);
+  }
+
+  auto refused = w.ask(w.victim, wire::set_tags{{{"note", std::string(600, 'x')}}, {}});
+  REQUIRE(refusal(refused) == errc::limit);
+  REQUIRE_THAT(reason(refused), Contains("at most 512"));
+  swim::tag_map many;
+  for (int i = 0; i < 100; ++i) many[std::to_string(i)] = "x";
+  refused = w.ask(w.victim, wire::set_tags{many, {}});
+  REQUIRE(refusal(refused) == errc::limit);
+  REQUIRE_THAT(reason(refused), Contains("use fewer tags"));
+  REQUIRE(refusal(w.ask(w.victim, wire::set_tags{{{"", "x"}}, {}})) == errc::bad_argument);
+  REQUIRE(all_see({{"zone", "c"}}));
+
+  // They end with the process.
+  w.restart(w.victim);
+  REQUIRE(w.run_until_active());
+  REQUIRE(all_see({}));
+}
+
+TEST_CASE("a zone that is set at run time moves votes") {
+  report_world w(4);
+  REQUIRE(w.run_until_active());
+  w.run(15s);
+  const auto leader = *w.leader();
+  std::vector<std::size_t> voters;
+  std::size_t standby = leader;
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    if (i == leader) continue;
+    const auto role = w.members(leader).at(nodes::name(i)).role;
+    if (role == "voter") voters.push_back(i);
+    if (role == "standby") standby = i;
+  }
+  REQUIRE(voters.size() == 2);
+  REQUIRE(standby != leader);
+  const auto put = [&](std::size_t i, const char* zone) {
+    REQUIRE(is<wire::done>(w.ask(i, wire::set_tags{{{"zone", zone}}, {}})));
+  };
+  put(leader, "a");
+  put(voters[0], "a");
+  put(voters[1], "b");
+  w.run(10s);
+  REQUIRE(w.members(leader).at(nodes::name(standby)).role == "standby");
+  put(standby, "c");
+  REQUIRE(w.run_until([&] { return w.members(leader).at(nodes::name(standby)).role == "voter"; }));
+  REQUIRE(w.members(leader).at(nodes::name(voters[0])).role != "voter");
+  REQUIRE(w.members(leader).at(nodes::name(voters[1])).role == "voter");
+}

@@ -37,6 +37,7 @@ struct endpoint {
   std::vector<end> downs;
   std::vector<std::pair<std::uint64_t, bytes>> frames;
   std::vector<address> unreachable;
+  std::uint64_t dropped = 0;
   std::unique_ptr<net::transport> net;
 
   explicit endpoint(asio::io_context& io, net::transport_options o = {}) {
@@ -50,7 +51,8 @@ struct endpoint {
                downs.push_back({id, refused, why});
              },
          .frame = [this](std::uint64_t id, bytes b) { frames.emplace_back(id, std::move(b)); },
-         .unreachable = [this](const address& to) { unreachable.push_back(to); }});
+         .unreachable = [this](const address& to) { unreachable.push_back(to); },
+         .dropped = [this](std::uint32_t n) { dropped += n; }});
     REQUIRE(opened);
     net = std::move(*opened);
     net->start();
@@ -294,6 +296,28 @@ TEST_CASE("a datagram to a port without a process comes back as evidence, by ICM
   endpoint other(io);
   e.net->send_datagram(other.at(), as_bytes("hello"));
   REQUIRE(run_until(io, [&] { return other.datagrams.size() == 1; }));
+}
+
+TEST_CASE("what the system drops because nobody reads is told") {
+  asio::io_context io;
+  endpoint a(io);
+  udp::socket s(io, udp::v4());
+  const udp::endpoint to{asio::ip::make_address(a.at().host), a.at().port};
+  const std::string big(1'000, 'x');
+  std::size_t sent = 0;
+  // More than the largest buffer that a socket of ours can have, and nobody reads meanwhile.
+  for (; sent < 5'000; ++sent) s.send_to(asio::buffer(big), to);
+  run_until(
+      io, [&] { return false; }, 200ms);
+  const auto first = a.datagrams.size();
+  REQUIRE(first < sent);
+  s.send_to(asio::buffer(big), to);
+  REQUIRE(run_until(io, [&] { return a.datagrams.size() == first + 1; }));
+  REQUIRE(a.dropped == sent - first);
+  REQUIRE(a.net->stats().get("udp.dropped") == a.dropped);
+  s.send_to(asio::buffer(big), to);
+  REQUIRE(run_until(io, [&] { return a.datagrams.size() == first + 2; }));
+  REQUIRE(a.dropped == sent - first);  // told once
 }
 
 TEST_CASE("connections that say nothing are limited in number and time") {

@@ -692,13 +692,19 @@ TEST_CASE("genesis: a restart that finds the id on disk", "[genesis]") {
 }
 
 TEST_CASE("genesis --without", "[genesis]") {
+  const auto refused = [](const auto& r) { return r ? std::string() : r.error().message; };
   node n(1);
   n.greet(1);
   n.greet(2);
   n.pass(10s);
   CHECK(n.all<gen_persist>().empty());
-  CHECK_FALSE(n.g.init_without({0, 2}, n.now));  // a majority of the list must stay
-  REQUIRE(n.g.init_without({2}, n.now));
+  CHECK(refused(n.g.init_without({{"10.9.9.9", 7400}}, n.now)) ==
+        "10.9.9.9:7400 is no seed: the list is 10.0.0.1:7400, 10.0.0.2:7400, 10.0.0.3:7400");
+  CHECK(refused(n.g.init_without({at(2)}, n.now)) ==
+        "seed 10.0.0.2:7400 answers: only one that never returns can be left out");
+  CHECK(refused(n.g.init_without({at(3), at(3)}, n.now)).find("twice") != std::string::npos);
+  CHECK(node(1).g.init_without({at(3)}, n.now).error().code == errc::unavailable);
+  REQUIRE(n.g.init_without({{at(3).host, 0}}, n.now));
   n.pass(4s);
   n.synced();
   REQUIRE(n.sent<genesis_prepare>().size() == 1);
@@ -718,6 +724,18 @@ TEST_CASE("genesis --without", "[genesis]") {
   CHECK(n.g.waiting_for() == std::vector<address>{at(2)});
 }
 
+TEST_CASE("genesis --without: a majority of the list must stay", "[genesis]") {
+  node n(1, options(1, 5));
+  n.greet(1);
+  const auto r = n.g.init_without({at(2), at(3), at(4)}, n.now);
+  REQUIRE_FALSE(r);
+  CHECK(r.error().message.find("at most 2 of 5 seeds") != std::string::npos);
+  REQUIRE(n.g.init_without({at(2), at(3)}, n.now));
+  CHECK(n.g.waiting_for() == std::vector<address>{at(4), at(5)});
+  REQUIRE(n.g.init_without({}, n.now));  // taken back
+  CHECK(n.g.waiting_for().size() == 4);
+}
+
 TEST_CASE("genesis --discard", "[genesis]") {
   acceptor_state s;
   s.promised = s.accepted_ballot = {3, id(2)};
@@ -729,7 +747,9 @@ TEST_CASE("genesis --discard", "[genesis]") {
   CHECK(text.find(id(8).str()) != std::string::npos);
   CHECK(text.find(id(9).str()) != std::string::npos);
   CHECK(text.find(s.accepted->id().str()) != std::string::npos);
-  CHECK_FALSE(n.g.discard({1, 1}, n.now));
+  const auto other = n.g.discard({1, 1}, n.now);
+  REQUIRE_FALSE(other);
+  CHECK(other.error().message.find("the one held is " + s.accepted->id().str()) != std::string::npos);
   REQUIRE(n.g.discard(s.accepted->id(), n.now));
   REQUIRE(n.all<gen_persist>().size() == 1);
   CHECK_FALSE(n.all<gen_persist>().front().state.accepted);

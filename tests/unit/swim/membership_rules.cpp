@@ -733,6 +733,42 @@ TEST_CASE("a host that was suspended accuses nobody either", "[swim][pause]") {
   CHECK(s.m.local_health() > 0);
 }
 
+TEST_CASE("a wake that is later than a probe waits is poor health, once a period", "[swim][health]") {
+  solo s;
+  s.hear(said(1, inc(1, 0)));
+  s.pass(10ms);
+  const auto late = [&](duration by) {
+    s.now = s.m.next_wake().time_since_epoch() - 100s + by;
+    s.m.tick(s.clock());
+    s.collect();
+  };
+  late(30ms);
+  CHECK(s.m.local_health() == 0);
+  late(240ms);  // nothing was measured yet: a quarter of a period is waited
+  CHECK(s.m.local_health() == 0);
+  late(260ms);
+  CHECK(s.m.local_health() == 1);
+  late(260ms);
+  const auto after_two = s.m.local_health();
+  CHECK(after_two >= 1);
+  CHECK(s.m.stats().get("late_wakes") == 2);
+  CHECK(s.m.stats().get("pauses") == 0);
+}
+
+TEST_CASE("dropped datagrams are poor health, once a period", "[swim][health]") {
+  solo s;
+  s.hear(said(1, inc(1, 0)));
+  for (int i = 0; i < 10; ++i) s.m.on_dropped(100, s.clock());
+  CHECK(s.m.local_health() == 1);
+  CHECK(s.m.stats().get("socket_drops") == 1'000);
+  for (int i = 0; i < 100; ++i) {
+    s.now += 20ms;
+    s.m.on_dropped(1, s.clock());
+  }
+  CHECK(s.m.local_health() > 1);
+  CHECK(s.m.local_health() <= options{}.max_health);
+}
+
 TEST_CASE("any input is survived and bounded", "[swim][total]") {
   options o;
   o.max_members = 12;
