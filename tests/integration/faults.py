@@ -81,6 +81,27 @@ def missing_seed(folder):
         c.end()
 
 
+def named(folder):
+    """Nodes that know each other by host names, and advertise another address than they bind to."""
+    home = pathlib.Path(folder) / "named"
+    home.mkdir()
+    c = cluster(home)
+    c.seeds = ",".join(f"localhost:{p}" for p in c.ports.values())
+    try:
+        for n in "abc":
+            c.start(n, "--advertise", f"localhost:{c.ports[n]}")
+        check("nodes find each other by name", c.wait(3) == [0, 0, 0], c.run("a", "status"))
+        where = {m["name"]: m["address"] for m in c.json("a", "members") or []}
+        check("and show what they advertise", where == {n: f"localhost:{c.ports[n]}" for n in "abc"}, where)
+        c.kill("b")
+        gone = lambda: {m["name"]: m["state"] for m in c.json("a", "members") or []}.get("b") in ("unreachable", "failed")
+        check("a crash is seen there too", eventually(gone), c.run("a", "members"))
+        c.start("b", "--advertise", f"localhost:{c.ports['b']}")
+        check("and its return", c.wait(3) == [0, 0, 0], c.run("b", "status"))
+    finally:
+        c.end()
+
+
 def full_disk(folder):
     """A node whose disk fills up: it refuses data and says why, the cluster goes on, nothing is lost."""
     home = pathlib.Path(folder) / "full"
@@ -458,7 +479,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="coterie-faults-") as folder:
         config = pathlib.Path(folder) / "node.toml"
         config.write_text(f'[runner.tick]\ncommand = ["sh", "-c", "echo $COTERIE_SCHEDULED >> {folder}/runs"]\n')
-        for part in (silent_seed, missing_seed, full_disk):
+        for part in (silent_seed, missing_seed, named, full_disk):
             if chosen(part):
                 part(folder)
         c = cluster(folder, config=config)

@@ -505,3 +505,33 @@ TEST_CASE("a member that moved or changed its name is entered anew") {
   // It asks to be what it is.
   REQUIRE(w.run_until([&] { return w[*w.leader()].look().machine->member(w.id(i))->name != "renamed"; }));
 }
+
+TEST_CASE("all nodes restart at new addresses: the cluster is the same, and learns them by identity") {
+  cluster_world w(3);
+  const auto cluster = w.cluster();
+  const node_id ids[] = {w.id(0), w.id(1), w.id(2)};
+  const bool new_list = GENERATE(true, false);
+  std::vector<address> places, seeds;
+  for (std::size_t i = 0; i < 3; ++i) {
+    w.kill(i);
+    places.push_back({"10.7.7." + std::to_string(i + 1), 7400});
+  }
+  // With the list of before, one of it has to be where it was.
+  if (!new_list) places[0] = {"10.0.0.1", 7400};
+  if (new_list) seeds = places;
+  for (std::size_t i = 0; i < 3; ++i) w.move(i, places[i], seeds);
+  for (std::size_t i = 0; i < 3; ++i) w.restart(i);
+  REQUIRE(w.run_until_active());
+  REQUIRE(w.cluster() == cluster);
+  REQUIRE(w.run_until([&] {
+    for (std::size_t i = 0; i < 3; ++i)
+      if (w[0].look().machine->member(ids[i])->at != places[i]) return false;
+    return true;
+  }));
+  for (std::size_t i = 0; i < 3; ++i) {
+    REQUIRE(w.id(i) == ids[i]);
+    REQUIRE(w[i].look().genesis->stats().get("ballots started") == 0);
+    REQUIRE(w[(i + 1) % 3].look().members->find(ids[i])->info.at == places[i]);
+    REQUIRE(w[i].look().members->members().size() == 3);
+  }
+}

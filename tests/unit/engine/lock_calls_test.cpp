@@ -265,3 +265,19 @@ TEST_CASE("a lock is given back however many requests wait") {
   w.cut(i, false);
   REQUIRE(w.run_until([&] { return !w[leader].look().machine->locks().contains("l"); }, 10s));
 }
+
+TEST_CASE("a crash that is known at once frees no lock before its holder's session is over") {
+  lock_world w(3);
+  const auto holder = (*w.leader() + 1) % 3, other = (*w.leader() + 2) % 3;
+  const auto id = w.id(holder);
+  const auto held = w.wait(holder);
+  REQUIRE(w.granted(held));
+  w.run(3s);
+  const auto waiting = w.wait(other);
+  const auto killed = w.now().steady;
+  w.kill(holder);
+  REQUIRE(w.run_until([&] { return w[other].look().members->find(id)->state == swim::member_state::unreachable; }, 2s));
+  REQUIRE(!w.granted(waiting));
+  REQUIRE(w.run_until([&] { return w.granted(waiting); }, 10s));
+  REQUIRE(w.now().steady - killed > 3s);  // 5 s since its last renewal
+}

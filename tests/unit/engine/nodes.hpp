@@ -170,6 +170,12 @@ class nodes {
     kill(i);
     list_[i].disk = {};
   }
+  /// It is down, and starts at another address next time; with other seeds when some are given.
+  void move(std::size_t i, address to, std::vector<address> seeds = {}) {
+    if (!list_[i].over) kill(i);
+    list_[i].at = std::move(to);
+    list_[i].seeds = std::move(seeds);
+  }
   void restart(std::size_t i, bool rejoin = false) {
     if (!list_[i].over) kill(i);
     start(i, rejoin);

@@ -273,6 +273,11 @@ TEST_CASE("a member that is gone for good is removed by whoever is asked, one th
   w.restart(gone);
   REQUIRE(w.run_until([&] { return w.end_of(gone).has_value(); }));
   CHECK(w.end_of(gone)->reason.find("removed") != std::string::npos);
+  CHECK(w.end_of(gone)->reason.find("--rejoin") != std::string::npos);
+  w.restart(gone, true);
+  REQUIRE(w.run_until([&] { return w.active(gone); }));
+  CHECK(w.id(gone).str() != id);
+  CHECK(w.members(other).at(name).id == w.id(gone));
 }
 
 TEST_CASE("round trips are estimated between any two, and measured where this node is one") {

@@ -460,6 +460,15 @@ TEST_CASE("a node says where it is") {
     CHECK(all[0].name == "a");
     CHECK(n.owner_of("anything") == "a");
     CHECK(n.local_home() == home.path() / "a");
+    using tags = std::map<std::string, std::string>;
+    n.set_tags({{"zone", "b"}, {"rack", "7"}});
+    n.set_tags({{"zone", "c"}}, {"rack", "none"});
+    CHECK(n.members()[0].tags == tags{{"zone", "c"}});
+    CHECK(code_of([&] { n.set_tags({{"note", std::string(600, 'x')}}); }) == errc::limit);
+    std::error_code ec;
+    n.set_tags({{"", "x"}}, {}, ec);
+    CHECK(ec == errc::bad_argument);
+    CHECK(n.members()[0].tags == tags{{"zone", "c"}});
     n.stop();
     CHECK(n.state() == node_state::stopped);
     CHECK_FALSE(n.ready());
@@ -471,6 +480,7 @@ TEST_CASE("a node says where it is") {
   CHECK(std::count(seen.begin(), seen.end(), node_state::active) == 1);
   auto again = start_node("a", home, {});
   CHECK(again.wait_ready(patience));
+  CHECK(again.members()[0].tags.empty());  // those that were set at run time ended with it
 }
 
 TEST_CASE("options that can't work are refused") {
@@ -481,6 +491,9 @@ TEST_CASE("options that can't work are refused") {
         errc::bad_argument);
   CHECK(code_of([&] { node::start({.bind = "127.0.0.1:0", .local_home = home.path(), .key_file = "k"}); }) ==
         errc::bad_argument);
+  CHECK(code_of([&] {
+          node::start({.bind = "127.0.0.1:0", .local_home = home.path(), .tags = {{"t", std::string(600, 'x')}}});
+        }) == errc::limit);
   CHECK(code_of([&] { node::start({.bind = "0.0.0.0:0", .local_home = home.path()}); }) == errc::bad_argument);
   std::error_code ec;
   node::start({.bind = "127.0.0.1:0"}, ec);
