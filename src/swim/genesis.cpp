@@ -394,8 +394,9 @@ void genesis::when_formed(instant now) {
     }
     if (s.answer && s.answer->cluster_known == state_.id) s.acknowledged = true;
   }
+  const auto founders = std::ranges::count_if(r.seeds, [](const seed_slot& s) { return static_cast<bool>(s.id); });
   say(log_level::info, fmt::format("cluster {} is {} by {} seeds, {} of them voters", state_.id.short_str(),
-                                   founder ? "formed" : "found, formed", r.seeds.size(), r.voters.size()));
+                                   founder ? "formed" : "found, formed", founders, r.voters.size()));
   emit(gen_formed{r, founder});
 }
 
