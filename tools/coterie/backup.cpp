@@ -59,10 +59,8 @@ new_home home_of(const backup_options& o) { return {o.data, o.name, o.bind, o.cl
 
 int tell(const common& c, const backup_options& o, const restored& r) {
   if (c.as_json) {
-    print(json{{"cluster", r.cluster},
-               {"cluster_id", r.cluster_id},
-               {"index", r.index},
-               {"warning", r.warning.empty() ? json(nullptr) : json(r.warning)}});
+    print(json{
+        {"cluster", r.cluster}, {"cluster_id", r.cluster_id}, {"index", r.index}, {"warning", or_null(r.warning)}});
     return ok;
   }
   if (!r.warning.empty()) print_text(fmt::format("{} {}\n", paint(colour::yellow, "warning:"), r.warning));

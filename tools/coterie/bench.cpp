@@ -378,9 +378,9 @@ json to_json(const row& r) {
           {"p99_us", quantile(r.us, 0.99)},
           {"p999_us", quantile(r.us, 0.999)},
           {"longest_us", quantile(r.us, 1)},
-          {"fsyncs_per_op", r.fsyncs_per_op ? json(*r.fsyncs_per_op) : json(nullptr)},
-          {"cpu_us_per_op", r.cpu_us_per_op ? json(*r.cpu_us_per_op) : json(nullptr)},
-          {"mib_per_s", r.mib_per_s ? json(*r.mib_per_s) : json(nullptr)},
+          {"fsyncs_per_op", or_null(r.fsyncs_per_op)},
+          {"cpu_us_per_op", or_null(r.cpu_us_per_op)},
+          {"mib_per_s", or_null(r.mib_per_s)},
           {"samples", r.us.size()}};
 }
 

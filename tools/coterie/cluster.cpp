@@ -21,13 +21,13 @@ json to_json(const wire::member_info& m) {
           {"state", m.state},
           {"role", m.role},
           {"since", m.since == wall_time() ? json(nullptr) : json(rfc3339(m.since))},
-          {"rtt_ms", m.rtt_ms ? json(*m.rtt_ms) : json(nullptr)},
+          {"rtt_ms", or_null(m.rtt_ms)},
           {"tags", tags},
           {"version", m.version},
           {"leader", m.leader},
           {"self", m.self},
           {"log", m.log},
-          {"parent", m.parent.empty() ? json(nullptr) : json(m.parent)},
+          {"parent", or_null(m.parent)},
           {"depth", m.depth}};
 }
 
@@ -144,7 +144,7 @@ int show_status(const common& c) {
                {"state", s.state},
                {"ready", s.ready},
                {"view_id", s.view},
-               {"leader", s.leader.empty() ? json(nullptr) : json(s.leader)},
+               {"leader", or_null(s.leader)},
                {"term", s.term},
                {"commit_index", s.commit},
                {"applied_index", s.applied},
@@ -153,7 +153,7 @@ int show_status(const common& c) {
                {"voters", s.quorum_size},
                {"voters_in_contact", s.quorum_alive},
                {"role", s.place.role},
-               {"parent", s.place.parent.empty() ? json(nullptr) : json(s.place.parent)},
+               {"parent", or_null(s.place.parent)},
                {"depth", s.place.depth},
                {"children", s.place.children},
                {"boot", s.boot.value},
@@ -227,12 +227,11 @@ int why(const common& c, const std::string& node) {
 int rtt(const common& c, std::vector<std::string> nodes) {
   if (nodes.size() == 1) nodes.insert(nodes.begin(), "");
   const auto r = c.connect().ask<wire::round_trip>(wire::get_round_trip{nodes[0], nodes[1]}, c.patience());
-  const auto number = [](std::optional<double> v) { return v ? json(*v) : json(nullptr); };
   if (c.as_json) {
     print(json{{"from", r.from},
                {"to", r.to},
-               {"estimated_ms", number(r.estimated_ms)},
-               {"measured_ms", number(r.measured_ms)},
+               {"estimated_ms", or_null(r.estimated_ms)},
+               {"measured_ms", or_null(r.measured_ms)},
                {"error", r.error}});
     return ok;
   }

@@ -37,7 +37,7 @@ json to_json(const wire::job_info& i) {
           {"schedule", words(j.config)},
           {"zone", cron != nullptr ? json(cron->zone) : json(nullptr)},
           {"mode", "once_per_cluster"},
-          {"owner", i.owner.empty() ? json(nullptr) : json(i.owner)},
+          {"owner", or_null(i.owner)},
           {"next", json_of(j.next)},
           {"last", json_of(j.last)},
           {"last_outcome", j.last_outcome ? json(machine::to_string(*j.last_outcome)) : json(nullptr)},
@@ -199,7 +199,7 @@ int job_history(const common& c, const std::string& id, std::uint32_t max) {
                    {"attempt", run.attempt},
                    {"coalesced", run.coalesced},
                    {"fence", fmt::format("{}", run.fence)},
-                   {"node", node.empty() ? json(nullptr) : json(node)},
+                   {"node", or_null(node)},
                    {"message", run.message}});
     print(r);
     return ok;

@@ -27,6 +27,9 @@ std::string clock_of(wall_time);
 std::string rfc3339(wall_time);
 std::optional<wall_time> parse_rfc3339(std::string_view);
 json json_of(const std::optional<wall_time>&);
+/// What is not there, and an empty text, is null.
+inline json or_null(const std::optional<double>& v) { return v ? json(*v) : json(nullptr); }
+inline json or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 /// "3 ms", "12 s", "11 h 48 min", "2 d 3 h".
 std::string human(milliseconds);
 /// "500ms", "5s", "2m", "1h", "2d"; a number alone is seconds.
