@@ -95,18 +95,18 @@ std::uint64_t fresh_salt() {
 /// One segment as found: its records from the beginning on, up to the first that is not whole.
 struct write_ahead_log::scan {
   std::string all;
-  std::uint64_t salt = 0;
+  std::uint64_t first = 0, salt = 0;
   std::size_t end = 0;  ///< zero: not even the header is whole
   std::vector<record> records;
 
-  scan(std::string found, std::uint64_t first) : all(std::move(found)) {
+  scan(std::string found, std::uint64_t begins) : all(std::move(found)), first(begins) {
     const std::string_view v = all;
     if (v.size() < segment_header || v.substr(0, magic.size()) != magic || get<std::uint64_t>(v, 8) != first ||
         get<std::uint64_t>(v, 24) != hash64(v.substr(0, 24)))
       return;
     salt = get<std::uint64_t>(v, 16);
     end = segment_header;
-    for (auto r = record_at(v, end, salt); r && r->number == first; r = record_at(v, end, salt), ++first) {
+    for (auto r = record_at(v, end, salt); r && r->number == first + records.size(); r = record_at(v, end, salt)) {
       end = r->end;
       records.push_back(*r);
     }
@@ -122,9 +122,15 @@ struct write_ahead_log::scan {
   std::optional<record> behind(std::uint64_t next) const {
     std::optional<record> found;
     if (end == 0) return found;
+    const auto most = next + (all.size() - end) / record_header;
+    auto budget = 4 * all.size();  // a checksum may cost as much as the rest of the file, so few places get one
     for (auto at = end; at + record_header <= all.size(); ++at) {
-      const auto number = get<std::uint64_t>(all, at + 8);
-      if (number < next || number - next > all.size()) continue;  // the checksum of few places is looked at
+      const auto number = get<std::uint64_t>(all, at + 8), durable = get<std::uint64_t>(all, at + 16);
+      if (number < next || number > most || durable >= number || durable + 1 < first) continue;
+      const auto cost = record_header + std::min<std::size_t>(get<std::uint32_t>(all, at + 24), all.size());
+      if (cost > all.size() - at) continue;
+      if (cost > budget) break;
+      budget -= cost;
       if (auto r = record_at(all, at, salt)) {
         if (found) r->durable = std::max(r->durable, found->durable);
         found = r;

@@ -446,6 +446,29 @@ TEST_CASE("whatever is damaged, there is a prefix, and nothing that was not writ
   }
 }
 
+TEST_CASE("what only looks like records behind the end is no damage, and is not all summed up", "[wal]") {
+  log_world w;
+  w.o = {};
+  w.open();
+  REQUIRE(w.log->prepare());
+  w.fill(3);
+  const auto file = w.segments().front();
+  auto all = read(file);
+  REQUIRE(all.size() == w.o.segment);
+  std::string junk;  // number, durable and length as they would be; each sum a half of the file
+  for (const std::uint64_t v : {0ull, 4ull, 3ull, static_cast<unsigned long long>(all.size() / 2)})
+    for (int i = 0; i < 8; ++i) junk.push_back(static_cast<char>(v >> (8 * i)));
+  for (auto at = w.place(file, 3) + 200; at + junk.size() <= all.size(); at += junk.size())
+    all.replace(at, junk.size(), junk);
+  write(file, all);
+  w.open();
+  w.expect(3);
+  REQUIRE(w.damage.empty());
+  w.fill(2);
+  w.open();
+  w.expect(5);
+}
+
 TEST_CASE("what a failed sync left in memory alone is durable once a start has counted it", "[wal]") {
   for (const std::uint64_t before : {0, 3}) {
     log_world w;
