@@ -22,7 +22,8 @@ bool again(const std::error_code& ec) { return ec == asio::error::would_block ||
 void stream_group::flush() {
   // A failing stream never marks another one, but be safe against growth.
   for (std::size_t i = 0; i < dirty_.size(); ++i) {
-    const auto s = dirty_[i];
+    const auto s = dirty_[i].lock();
+    if (!s) continue;
     s->dirty_ = false;
     s->flush();
   }
@@ -90,7 +91,7 @@ bool frame_stream::take(byte_view in) {
     }
     const std::size_t n = std::min(in.size(), size - body_have_);
     if (body_.size() < body_have_ + n) body_.resize(std::min(size, std::max(body_have_ + n, body_step)));
-    std::memcpy(body_.data() + body_have_, in.data(), n);
+    std::copy_n(in.data(), n, body_.data() + body_have_);  // of nothing into nothing, too
     body_have_ += n;
     in = in.subspan(n);
     if (body_have_ == size) {
@@ -151,7 +152,7 @@ void frame_stream::send(bytes frame) {
   }
   if (!dirty_) {
     dirty_ = true;
-    group_->dirty_.push_back(shared_from_this());
+    group_->dirty_.push_back(weak_from_this());
   }
 }
 

@@ -32,7 +32,7 @@ class stream_group {
   friend frame_stream;
   static constexpr std::size_t buffer_size = 64u << 10;
   std::unique_ptr<std::byte[]> buffer_ = std::make_unique_for_overwrite<std::byte[]>(buffer_size);
-  std::vector<std::shared_ptr<frame_stream>> dirty_;
+  std::vector<std::weak_ptr<frame_stream>> dirty_;  // a stream holds its group
 };
 
 /// Why a stream ended.
