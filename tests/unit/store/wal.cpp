@@ -469,7 +469,8 @@ TEST_CASE("what only looks like records behind the end is no damage, and is not 
   w.expect(5);
 }
 
-TEST_CASE("what a failed sync left in memory alone is durable once a start has counted it", "[wal]") {
+TEST_CASE("what a failed sync left in memory alone is durable once a start has counted it (cockroach#37102)",
+          "[wal][lesson]") {
   for (const std::uint64_t before : {0, 3}) {
     log_world w;
     w.open();
