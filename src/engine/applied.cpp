@@ -174,8 +174,9 @@ void engine::state::tend_session() {
 void engine::state::on_keepalive(node_id from, const wire::keepalive& k) {
   keeper.on_keepalive({from, k.epoch, k.id});
   const auto* teller = replica->machine().session(k.epoch);
+  if (teller == nullptr) return;
   for (const auto id : k.unanswered)
-    if (teller && replica->machine().members().contains(id)) cut.on_unanswered(teller->node, id, ctx.now.steady);
+    if (replica->machine().members().contains(id)) cut.on_unanswered(teller->node, id, ctx.now.steady);
 }
 
 // The leader confirmed a renewal, by a message or, here, by itself.

@@ -343,7 +343,10 @@ std::pair<std::string, std::string> parse_tag(const std::string& what, const std
 /// Changes the node's tags when told to, and shows them.
 int tag(const common& c, const tag_options& o) {
   wire::set_tags request{{}, o.remove};
-  for (const auto& t : o.set) request.set.insert_or_assign(parse_tag("tag", t).first, parse_tag("tag", t).second);
+  for (const auto& t : o.set) {
+    auto [k, v] = parse_tag("tag", t);
+    request.set[k] = std::move(v);
+  }
   for (const auto& k : o.remove)
     if (request.set.contains(k))
       throw command_error(wrong_usage, fmt::format("tag {} is both set and removed: leave out one", k));
