@@ -30,8 +30,8 @@ struct lock_info {
   std::string name;
   std::string owner_node;
   std::uint64_t fence = 0;
-  wall_time acquired;         ///< by the clock of the leader at that time
-  std::uint32_t waiters = 0;  ///< owners in the queue behind it
+  wall_time acquired;         ///< by the clock of its node at that time
+  std::uint32_t waiters = 0;  ///< of its own node; and other nodes, however many of their threads wait
   std::string label;
 };
 
@@ -50,7 +50,7 @@ struct lock_event {
 /// The lock of one name. A handle: copies, and handles of the same name on the same node, are the same lock. The owner
 /// is the thread (of this node); it may lock again and has to unlock as often. Meets TimedLockable, so that
 /// std::lock_guard, std::unique_lock and std::scoped_lock work. Waiters are served in the order in which they asked,
-/// across all nodes.
+/// the threads of a node together (docs/locks.md).
 ///
 /// A hold lasts only as long as the node can renew its lease (node_options::session_ttl). Long work watches lost(), or
 /// passes fence() to whatever it writes to. All functions are thread-safe, and speak of the calling thread's own hold.
@@ -111,7 +111,8 @@ class [[gnu::visibility("default")]] cluster_mutex {
   /// not wait, and must not call what waits.
   std::stop_token lost() const;
 
-  /// Who owns it now, in the whole cluster; nothing = nobody. Linearizable, waits for a majority.
+  /// Who owns it now, in the whole cluster; nothing = nobody. Waits for a majority, then for the owner's node; when
+  /// that does not answer within 300 ms, as of the time when it got the lock.
   std::optional<lock_info> info() const;
   std::optional<lock_info> info(std::error_code&) const;
 
@@ -156,8 +157,8 @@ class [[gnu::visibility("default")]] lock_service {
   /// Made by the node; not for hosts.
   explicit lock_service(std::shared_ptr<detail::lock_core>) noexcept;
 
-  /// A handle, without any message. `name`: 1 to 255 bytes of printable UTF-8, else bad_name. Names that nobody holds
-  /// or waits for cost nothing, so they may be made up as needed.
+  /// A handle, without any message. `name`: 1 to 255 bytes of printable UTF-8, else bad_name. Names that nobody uses
+  /// cost nothing after a while, so they may be made up as needed.
   cluster_mutex get(std::string_view name, lock_options = {});
 
   using on_acquired = std::function<void(std::error_code, lock_lease)>;
@@ -165,7 +166,7 @@ class [[gnu::visibility("default")]] lock_service {
   /// waits at most `wait` (then the error is errc::held), or without bound; other errors as for cluster_mutex::lock.
   void async_acquire(std::string_view name, lock_options, on_acquired, std::optional<ms> wait = {});
 
-  /// Every held lock in the cluster. Linearizable, waits for a majority.
+  /// Every lock that somebody owns, in the whole cluster. Waits as cluster_mutex::info does.
   std::vector<lock_info> list() const;
   std::vector<lock_info> list(std::error_code&) const;
 

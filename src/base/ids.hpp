@@ -40,6 +40,9 @@ using grant_id = strong<struct grant_tag>;         ///< log index of the entry t
 
 inline constexpr group_id meta_group{0};
 
+/// A fence is the index of the entry that granted it * 2^20 + a number that counts its owners (docs/consensus.md 2).
+inline constexpr int fence_sequence_bits = 20;
+
 /// Distance b - a of two indexes, 0 when b is not larger.
 constexpr std::uint64_t distance(log_index a, log_index b) { return b.value > a.value ? b.value - a.value : 0; }
 constexpr log_index operator+(log_index a, std::uint64_t n) { return log_index(a.value + n); }

@@ -36,6 +36,7 @@ constexpr admission admission_of(const wire::stop_node&) { return on_any_node; }
 
 constexpr admission admission_of(const wire::acquire_lock&) { return in_the_log; }
 constexpr admission admission_of(const wire::release_lock&) { return {.needs_log = true, .while_stopping = true}; }
+constexpr admission admission_of(const wire::tell_lock&) { return {.needs_log = true, .while_stopping = true}; }
 constexpr admission admission_of(const wire::list_locks&) { return in_the_log; }
 
 constexpr admission admission_of(const wire::add_job&) { return in_the_log; }

@@ -57,6 +57,7 @@ void engine::state::on_happening(const machine::happening& h) {
                    if (end && x.node == ctx.self) end->closed = true;
                  },
                  [&](const machine::lock_granted& x) { locks.on_granted(x); },
+                 [&](const machine::lock_waited& x) { locks.on_waited(x); },
                  [&](const machine::run_claimed& x) { jobs.on_claimed(x); },
                  [&](const machine::journal_grew& x) { grown[x.journal] = x.last; },
                  [&](const machine::member_changed& x) {
@@ -96,7 +97,7 @@ void engine::state::on_installed() {
   if (session.epoch() && session.epoch() != before) jobs.on_session();
   outbox.on_installed(m.session(session.epoch()));
   settle_answers();
-  locks.on_installed(m);
+  locks.on_installed();
   jobs.on_installed(m);
   relay.on_installed();
   tree_changed = true;

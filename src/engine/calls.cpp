@@ -65,6 +65,7 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::stop_node&) { begin_end(id, false, timeout); },
                  [&](const wire::acquire_lock& x) { locks.acquire(id, x, timeout); },
                  [&](const wire::release_lock& x) { locks.release(id, x); },
+                 [&](const wire::tell_lock& x) { locks.on_told(id, x); },
                  [&](const wire::add_job& x) {
                    auto job = x.job;
                    if (job.id.empty()) job.id = fmt::format("job-{:016x}{:016x}", ctx.random.next(), ctx.random.next());
@@ -108,6 +109,7 @@ void engine::state::on_cancel(call_id id) {
   handovers.erase(id);
   std::erase_if(discards, [&](const auto& d) { return d.second == id; });
   std::erase_if(barriers, [&](const auto& b) { return b.second.call == id; });
+  std::erase_if(lock_lists, [&](const auto& l) { return l.second.call == id; });
   for (auto it = submitted.begin(); it != submitted.end();) {
     if (it->second.call != id) {
       ++it;
@@ -215,15 +217,7 @@ void engine::state::serve(call_id id, const linearizable_read& what) {
           [&](const wire::wait_visible&) { ctx.reply(id, wire::done{}); },
           [&](const wire::read_snapshot&) { snapshots.begin(id, *replica); },
           [&](const wire::reset_journal& x) { journals.reset(id, x.journal, *replica); },
-          [&](const wire::list_locks& x) {
-            wire::lock_list out;
-            for (const auto& [name, l] : m.locks()) {
-              if (!l.holder || (!x.name.empty() && x.name != name)) continue;
-              out.locks.push_back({name, name_of(l.holder->session), machine::fence_of(l.holder->grant),
-                                   l.holder->acquired, static_cast<std::uint32_t>(l.waiters.size()), l.holder->label});
-            }
-            ctx.reply(id, std::move(out));
-          },
+          [&](const wire::list_locks& x) { begin_lock_list(id, x.name); },
           [&](const wire::list_jobs& x) {
             wire::job_list out;
             for (const auto& [name, j] : m.jobs()) {
@@ -253,6 +247,62 @@ void engine::state::serve(call_id id, const linearizable_read& what) {
           },
       },
       what);
+}
+
+// The log says whose the grants are, and those nodes whether they are used.
+void engine::state::begin_lock_list(call_id id, const std::string& only) {
+  const auto& m = replica->machine();
+  listed_locks list{id, {}};
+  std::map<node_id, std::vector<wire::held_grant>> where;
+  const auto add = [&](const machine::lock_record& l) {
+    const auto& h = *l.holder;
+    list.locks.locks.push_back({l.name, name_of(h.session), machine::fence_of(h.grant), h.acquired,
+                                static_cast<std::uint32_t>(l.waiters.size()), h.label});
+    if (const auto* s = m.session(h.session)) where[s->node].push_back({l.name, h.grant});
+  };
+  if (only.empty()) {
+    for (const auto& [name, l] : m.locks()) add(l);
+  } else if (const auto l = m.locks().find(only); l != m.locks().end()) {
+    add(l->second);
+  }
+  if (where.empty()) return ctx.reply(id, std::move(list.locks));
+  lock_lists.emplace(inquiries.begin(std::move(where)), std::move(list));
+}
+
+void engine::state::on_lock_list(lock_inquiries::finished f) {
+  auto found = lock_lists.extract(f.id);
+  if (!found) return;
+  auto& [id, out] = found.mapped();
+  for (auto& l : out.locks) {
+    const auto u = f.uses.find(l.name);
+    if (u == f.uses.end() || machine::grant_of(u->second.fence) != machine::grant_of(l.fence)) continue;
+    l.fence = u->second.fence;
+    l.acquired = u->second.since;
+    l.label = u->second.label;
+    l.idle = !u->second.used;
+    l.waiters += u->second.waiters;
+  }
+  ctx.reply(id, std::move(out));
+}
+
+bool engine::state::settle_locks() {
+  bool busy = false;
+  for (auto& q : inquiries.take_own()) {
+    busy = true;
+    locks.on_question(ctx.self, std::move(q));
+  }
+  for (auto& r : locks.take_replies()) {
+    busy = true;
+    if (r.to == ctx.self)
+      inquiries.on_reply(std::move(r.what));
+    else
+      links.send(r.to, std::move(r.what));
+  }
+  for (auto& f : inquiries.take()) {
+    busy = true;
+    if (!locks.on_inquired(f)) on_lock_list(std::move(f));
+  }
+  return busy;
 }
 
 void engine::state::on_history(const read_done& r) {

@@ -180,6 +180,8 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const wire::keepalive_acks& m) {
                    for (const auto& a : relay.on_keepalive_acks(m)) on_keepalive_ack(a);
                  },
+                 [&](wire::lock_question& m) { locks.on_question(from, std::move(m)); },
+                 [&](wire::lock_reply& m) { inquiries.on_reply(std::move(m)); },
                  [&](const wire::fetch& m) { relay.on_fetch(from, m, replica ? &*replica : nullptr); },
                  [&](const wire::fetched& m) {
                    if (formed() && !relay.on_fetched(from, m, *replica)) on_forked();

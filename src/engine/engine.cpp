@@ -57,7 +57,8 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       keeper(ctx),
       outbox(ctx, links),
       relay(ctx, links),
-      locks(ctx, outbox, session),
+      inquiries(ctx, links),
+      locks(ctx, outbox, session, inquiries, replica),
       jobs(ctx, outbox, session),
       journals(ctx, disk, initial.cursors),
       snapshots(ctx),
@@ -158,7 +159,8 @@ void engine::state::run_timers() {
   if (now >= next_request_tick) {
     next_request_tick = now + request_period;
     outbox.tick(replica ? &*replica : nullptr);
-    locks.tick(replica ? &replica->machine() : nullptr, outbox::quorum_contact(replica ? &*replica : nullptr, now));
+    locks.tick(outbox::quorum_contact(replica ? &*replica : nullptr, now));
+    inquiries.tick();
     check_barriers();
     check_waiting_members();
     check_handovers();
@@ -185,6 +187,7 @@ bool engine::state::settle_once() {
   tend_relay();
   tend_session();
   lead();
+  busy |= settle_locks();
   outbox.pump(session.epoch(), replica ? &*replica : nullptr);
   settle_answers();
   if (end) tend_end();
@@ -207,7 +210,7 @@ instant engine::state::next_wake() const {
   if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
   if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty() || !handovers.empty())
     t = std::min(t, next_request_tick);
-  t = std::min(t, std::max(locks.next_wake(), next_request_tick));
+  t = std::min(t, std::max(std::min(locks.next_wake(), inquiries.next_wake()), next_request_tick));
   if (end) t = std::min(t, ctx.now.steady + 50ms);
   return t;
 }

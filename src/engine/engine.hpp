@@ -38,7 +38,9 @@ struct options {
   std::size_t max_events = 4'096;          ///< ring of recent events for event streams
   std::size_t max_channel = 64, max_body = 65'536;
   std::size_t invalidation_ring = 4'096;
-  std::size_t relay_fan_out = 8;  ///< nodes that one feeds (docs/consensus.md 1.3)
+  std::size_t max_kept_locks = 1'000;  ///< locks that a node keeps for its next caller; 0 = none
+  duration keep_locks = 10s;           ///< without use; and one that others wanted first is not kept for so long
+  std::size_t relay_fan_out = 8;       ///< nodes that one feeds (docs/consensus.md 1.3)
   raft::options raft;
   swim::options swim;
   swim::genesis_options genesis;  ///< cluster, name, seeds, advertise are filled from the above

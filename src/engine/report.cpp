@@ -246,6 +246,7 @@ void engine::state::say(const machine::happening& h) {
                                       {"fence", number(machine::fence_of(x.holder.grant))},
                                       {"label", x.holder.label}});
           },
+          [](const machine::lock_waited&) {},
           [&](const machine::lock_freed& x) {
             news.say("lock.released", {{"lock", x.name}, {"fence", number(machine::fence_of(x.grant))}});
           },

@@ -18,6 +18,7 @@
 #include "engine/journal_calls.hpp"
 #include "engine/links.hpp"
 #include "engine/lock_calls.hpp"
+#include "engine/lock_inquiries.hpp"
 #include "engine/news.hpp"
 #include "engine/outbox.hpp"
 #include "engine/relay.hpp"
@@ -110,8 +111,11 @@ struct engine::state {
   void on_call(const call&);
   void on_cancel(call_id);
   void submit(call_id, machine::command_body, duration timeout);
+  bool settle_locks();
   void barrier(call_id, linearizable_read, duration timeout);
   void serve(call_id, const linearizable_read&);
+  void begin_lock_list(call_id, const std::string& name);
+  void on_lock_list(lock_inquiries::finished);
   void discard(call_id, cluster_id record);
   result<void> set_tags(const wire::set_tags&);
   void remove(call_id, const std::string& node, duration timeout);
@@ -157,6 +161,7 @@ struct engine::state {
   session_keeper keeper;
   coterie::engine::outbox outbox;
   coterie::engine::relay relay;
+  lock_inquiries inquiries;
   lock_calls locks;
   job_calls jobs;
   journal_calls journals;
@@ -183,6 +188,11 @@ struct engine::state {
   };
   std::map<ticket, pending_call> submitted;
   std::map<read_id, call_id> history_reads;
+  struct listed_locks {
+    call_id call;
+    wire::lock_list locks;
+  };
+  std::map<inquiry_id, listed_locks> lock_lists;
   std::map<std::string, std::uint64_t> grown;  // journals that this turn's entries lengthened, and their last ids
   struct member_wait {
     std::uint32_t count = 0;

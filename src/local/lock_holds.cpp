@@ -7,6 +7,25 @@
 
 namespace coterie::local {
 
+void lock_grant::lose() {
+  over_ = true;
+  std::optional<std::stop_source> told;
+  {
+    const std::scoped_lock lock(mutex_);
+    told = lost_;
+  }
+  if (told) told->request_stop();
+}
+
+std::stop_token lock_grant::lost() {
+  const std::scoped_lock lock(mutex_);
+  if (!lost_) {
+    lost_.emplace();
+    if (over_) lost_->request_stop();
+  }
+  return lost_->get_token();
+}
+
 // A thread holds few locks at a time: a list is the fastest map.
 struct lock_holds::of_thread {
   std::vector<std::unique_ptr<lock_hold>> list;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -16,14 +17,24 @@ namespace coterie::local {
 
 class lock_holds;
 
-/// One grant of a lock to this process. Shared by whoever holds it and whoever watches over its validity.
-struct lock_grant {
+/// One owner's time with a lock. Shared by whoever holds it and whoever watches over its validity.
+class lock_grant {
+ public:
   std::string name;
   std::uint64_t fence = 0, epoch = 0;
   std::atomic<std::uint64_t> watch = 0;  ///< a number of the table's owner
-  std::stop_source lost;
-  std::atomic<bool> over = false;  ///< ended from outside; never comes back
   std::atomic<bool> released = false;
+
+  /// Ended from outside; it never comes back. Stop callbacks run on this thread.
+  void lose();
+  bool over() const noexcept { return over_; }
+  /// Requested when it is lost.
+  std::stop_token lost();
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::mutex mutex_;
+  std::optional<std::stop_source> lost_;  // once somebody asks for it
 };
 
 /// One thread's hold: used by that thread alone.

@@ -22,6 +22,12 @@ struct lock_granted {
   std::string name;
   lock_holder holder;
 };
+/// Somebody of that session waits behind the holder now.
+struct lock_waited {
+  std::string name;
+  lock_holder holder;
+  session_epoch waiter;
+};
 struct lock_freed {
   std::string name;
   grant_id grant;
@@ -57,8 +63,8 @@ struct member_changed {
   member_change what{};
   std::uint64_t view = 0;
 };
-using happening = std::variant<session_opened, session_ended, lock_granted, lock_freed, run_claimed, run_finished,
-                               job_changed, job_assigned, journal_grew, journal_trimmed, member_changed>;
+using happening = std::variant<session_opened, session_ended, lock_granted, lock_waited, lock_freed, run_claimed,
+                               run_finished, job_changed, job_assigned, journal_grew, journal_trimmed, member_changed>;
 
 struct applied {
   answer result;

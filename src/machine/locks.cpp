@@ -33,6 +33,7 @@ answer lock_table::acquire(turn& t, const lock_acquire& c, const registry& who) 
   if (l.waiters.size() >= t.max.waiters_per_lock)
     return refuse(errc::limit, fmt::format("{} requests wait for the lock '{}': try later", l.waiters.size(), c.name));
   l.waiters.push_back({t.session, t.seq, c.label});
+  t.happened.emplace_back(lock_waited{l.name, *l.holder, t.session});
   owners_.emplace(t.session, std::string_view(it->first), t.seq);
   changed_.mark(c.name);
   return done();
@@ -85,6 +86,7 @@ void lock_table::free_holder(turn& t, map::iterator it, const registry& who) {
   }
   grant(t, l, next->session, next->request, next->label);
   l.waiters.erase(l.waiters.begin(), std::next(next));
+  if (!l.waiters.empty()) t.happened.emplace_back(lock_waited{l.name, *l.holder, l.waiters.front().session});
 }
 
 std::vector<std::string> lock_table::names_of(session_epoch epoch) const {

@@ -1,4 +1,4 @@
-// Lock records and their queues (docs/consensus.md 2); a grant is given back at release, none is cached.
+// Lock records and their queues (docs/consensus.md 2). Who uses a grant, one after the other, is its node's matter.
 // FIFO; a grant's id is the index of the entry that granted it, so fences of one name strictly rise. Knows nothing of
 // leases or of waiting.
 #pragma once

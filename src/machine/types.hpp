@@ -21,7 +21,6 @@ namespace coterie::machine {
 using milliseconds = std::chrono::milliseconds;
 
 /// Fence of a grant or of a job claim: log index of the granting entry * 2^20 + sequence (docs/consensus.md 2).
-inline constexpr int fence_sequence_bits = 20;
 constexpr std::uint64_t fence_of(log_index granted, std::uint64_t seq = 0) {
   return granted.value << fence_sequence_bits | seq;
 }

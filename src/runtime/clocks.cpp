@@ -13,9 +13,17 @@ duration read_clock(clockid_t which) noexcept {
 }
 }  // namespace
 
+lease_clocks read_lease_clocks() noexcept {
+  return {instant(read_clock(CLOCK_MONOTONIC_RAW)), boot_instant(read_clock(CLOCK_BOOTTIME))};
+}
+
+wall_time read_wall() noexcept {
+  return wall_time(std::chrono::duration_cast<std::chrono::milliseconds>(read_clock(CLOCK_REALTIME)));
+}
+
 times read_clocks() noexcept {
-  return {instant(read_clock(CLOCK_MONOTONIC_RAW)), boot_instant(read_clock(CLOCK_BOOTTIME)),
-          wall_time(duration_cast<std::chrono::milliseconds>(read_clock(CLOCK_REALTIME)))};
+  const auto [steady, boot] = read_lease_clocks();
+  return {steady, boot, read_wall()};
 }
 
 }  // namespace coterie::runtime

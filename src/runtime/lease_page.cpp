@@ -27,7 +27,7 @@ duration lease_page::left(session_epoch e) const noexcept {
     const boot_instant boot{duration(boot_.load())};
     if (sequence_.load() != before) continue;
     if (!e || epoch != e.value || steady == instant::min() || boot == boot_instant::min()) return duration::zero();
-    const auto now = read_clocks();
+    const auto now = read_lease_clocks();
     if (steady <= now.steady || boot <= now.boot) return duration::zero();
     return std::min(steady - now.steady, boot - now.boot);
   }

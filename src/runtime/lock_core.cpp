@@ -6,18 +6,22 @@
 
 #include "base/assert.hpp"
 #include "machine/check.hpp"
+#include "runtime/clocks.hpp"
 
 namespace coterie::detail {
 
-/// One acquire under way, shared by who waits and by the loop.
+/// One acquire under way, shared by who waits and by the loop; and the grant that came of it, until its end.
 struct lock_core::waiting {
+  std::string name, label;
+  local::kept_locks::number number = 0;
   std::mutex mutex;
   std::condition_variable changed;
   std::shared_ptr<local::lock_grant> grant;
   std::optional<failure> failed;
-  bool stopped = false, abandoned = false;
+  bool granted = false, stopped = false, abandoned = false;
+  std::uint64_t watch = 0;     ///< of the grant; used on the loop thread
   std::function<void()> then;  ///< instead of a thread that waits: called once there is a grant or a failure
-  bool done() const { return grant || failed; }
+  bool done() const { return granted || failed; }
 };
 
 std::shared_ptr<lock_core> make_lock_core(std::shared_ptr<node_core> n) {
@@ -26,7 +30,12 @@ std::shared_ptr<lock_core> make_lock_core(std::shared_ptr<node_core> n) {
   return c;
 }
 
-lock_core::lock_core(std::shared_ptr<node_core> n) : node_(std::move(n)) {}
+// A kept grant is given to its next owner with half of its validity left, as the engine does: less is renewed first.
+lock_core::lock_core(std::shared_ptr<node_core> n)
+    : node_(std::move(n)),
+      grants_([node = node_.get()](
+                  std::uint64_t epoch) { return node->left(session_epoch(epoch)) >= node->session_ttl / 2; },
+              [] { return runtime::read_wall(); }) {}
 
 void lock_core::begin() {
   holds_ = std::make_shared<local::lock_holds>([weak = weak_from_this()](local::lock_grant& g) {
@@ -41,50 +50,77 @@ void lock_core::begin() {
 
 // ---- from the engine, on the loop thread ---------------------------------------------------------------------------
 
-std::shared_ptr<local::lock_grant> lock_core::accept(const std::string& name, const wire::lock_granted& l) {
+std::shared_ptr<local::lock_grant> lock_core::accept(waiting& w, const wire::lock_granted& l) {
   auto g = std::make_shared<local::lock_grant>();
-  g->name = name;
+  g->name = w.name;
   g->fence = l.fence;
   g->epoch = l.epoch.value;
-  g->watch = node_->watch().add(l.epoch, [weak = weak_from_this(), g] {
-    if (g->released) return;
-    if (const auto self = weak.lock()) self->on_over(*g);
+  grants_.add(w.number, g, w.label, l.keep);
+  w.watch = node_->watch().add(l.epoch, [weak = weak_from_this(), name = w.name, number = w.number] {
+    if (const auto self = weak.lock()) self->on_over(name, number);
   });
+  grants_.watched(w.name, w.number, w.watch);
   return g;
 }
 
-void lock_core::on_over(local::lock_grant& g) {
-  g.over = true;
-  g.lost.request_stop();
-  events_.emit({lock_event::kind::lost, g.name, g.fence});
+void lock_core::on_over(const std::string& name, local::kept_locks::number number) {
+  const auto owner = grants_.drop(name, number);
+  if (!owner || owner->released) return;
+  owner->lose();
+  events_.emit({lock_event::kind::lost, owner->name, owner->fence});
 }
 
 engine::call_id lock_core::ask(std::string name, std::string label, std::optional<ms> wait,
                                const std::shared_ptr<waiting>& w) {
-  auto request = wire::acquire_lock{name, std::move(label), wait};
-  return node_->submit(std::move(request),
-                       [self = shared_from_this(), name = std::move(name), w](const wire::response& r, bool) {
-                         std::shared_ptr<local::lock_grant> unwanted, ended;
-                         std::function<void()> then;
-                         {
-                           const std::scoped_lock lock(w->mutex);
-                           const bool before = w->done();
-                           if (const auto* l = std::get_if<wire::lock_granted>(&r); l != nullptr && !before) {
-                             auto g = self->accept(name, *l);
-                             (w->abandoned ? unwanted : w->grant) = std::move(g);
-                           } else if (const auto* f = std::get_if<failure>(&r)) {
-                             if (before)
-                               ended = w->grant;
-                             else
-                               w->failed = *f;
-                           }
-                           if (!before && w->done()) then = std::move(w->then);
-                         }
-                         w->changed.notify_all();
-                         if (unwanted) self->release(*unwanted);
-                         if (ended) self->node_->watch().end(ended->watch);
-                         if (then) then();
-                       });
+  w->name = name;
+  w->label = label;
+  w->number = ++last_grant_;
+  return node_->submit(wire::acquire_lock{std::move(name), std::move(label), wait, true},
+                       [self = shared_from_this(), w](const wire::response& r, bool) { self->on_answer(*w, r); });
+}
+
+void lock_core::on_answer(waiting& w, const wire::response& r) {
+  if (std::holds_alternative<wire::lock_wanted>(r)) {
+    if (const auto fence = grants_.want(w.name, w.number)) {
+      node_->watch().remove(w.watch);
+      node_->submit(wire::release_lock{w.name, *fence});
+    }
+    return;
+  }
+  if (std::holds_alternative<wire::lock_asked>(r)) {
+    if (const auto u = grants_.look(w.name, w.number))
+      node_->submit(wire::tell_lock{{w.name, u->fence, u->used, u->since, u->label, 0}});
+    return;
+  }
+  std::shared_ptr<local::lock_grant> unwanted;
+  std::function<void()> then;
+  {
+    const std::scoped_lock lock(w.mutex);
+    if (w.granted) {
+      if (std::holds_alternative<failure>(r)) on_end(w);
+      return;
+    }
+    if (const auto* l = std::get_if<wire::lock_granted>(&r)) {
+      w.granted = true;
+      (w.abandoned ? unwanted : w.grant) = accept(w, *l);
+    } else if (const auto* f = std::get_if<failure>(&r)) {
+      w.failed = *f;
+    }
+    if (w.done()) then = std::move(w.then);
+  }
+  w.changed.notify_all();
+  if (unwanted) release(*unwanted);
+  if (then) then();
+}
+
+// The engine has ended it: an owner is told, on the thread that does that, and an idle grant is over.
+void lock_core::on_end(waiting& w) {
+  if (const auto fence = grants_.want(w.name, w.number)) {
+    node_->watch().remove(w.watch);
+    node_->submit(wire::release_lock{w.name, *fence});
+  } else {
+    node_->watch().end(w.watch);
+  }
 }
 
 // ---- for threads ---------------------------------------------------------------------------------------------------
@@ -98,8 +134,15 @@ result<bool> lock_core::acquire(const std::string& name, const lock_options& o, 
     ++h->depth;
     return true;
   }
-  if (auto ok = node_->may_wait(); !ok) return tl::unexpected(ok.error());
   if (stop != nullptr && stop->stop_requested()) return false;
+  if (!node_->called_by_own_callback() && !node_->over()) {
+    if (auto g = grants_.take(name, o.label)) {
+      holds_->add(std::move(g));
+      return true;
+    }
+  }
+  if (auto ok = node_->may_wait(); !ok) return tl::unexpected(ok.error());
+  if (wait && *wait <= ms::zero() && grants_.used(name)) return false;
   const auto w = std::make_shared<waiting>();
   const auto id = ask(name, o.label, wait, w);
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
@@ -122,7 +165,7 @@ result<bool> lock_core::acquire(const std::string& name, const lock_options& o, 
   }
   if (w->failed && w->failed->code == errc::held) return false;
   if (w->failed) return tl::unexpected(*w->failed);
-  holds_->add(w->grant);
+  holds_->add(std::exchange(w->grant, nullptr));
   return true;
 }
 
@@ -141,6 +184,7 @@ result<void> lock_core::release_here(const std::string& name) {
 
 void lock_core::release(local::lock_grant& g) noexcept {
   if (g.released.exchange(true)) return;
+  if (grants_.put_back(g)) return;
   node_->watch().remove(g.watch);
   try {
     node_->submit(wire::release_lock{g.name, g.fence});
@@ -149,21 +193,21 @@ void lock_core::release(local::lock_grant& g) noexcept {
   }
 }
 
-const local::lock_grant* lock_core::find(std::string_view name) const noexcept {
+local::lock_grant* lock_core::find(std::string_view name) const noexcept {
   const auto* h = holds_->find(name);
   return h == nullptr ? nullptr : h->grant.get();
 }
 
 bool lock_core::valid(const local::lock_grant& g) const noexcept {
-  return !g.over && !g.released && node_->valid(session_epoch(g.epoch));
+  return !g.over() && !g.released && node_->valid(session_epoch(g.epoch));
 }
 
 ms lock_core::left(const local::lock_grant& g) const noexcept {
-  return g.over || g.released ? ms::zero() : std::chrono::duration_cast<ms>(node_->left(session_epoch(g.epoch)));
+  return g.over() || g.released ? ms::zero() : std::chrono::duration_cast<ms>(node_->left(session_epoch(g.epoch)));
 }
 
-std::stop_token lock_core::lost(const local::lock_grant& g) const {
-  if (valid(g) || g.lost.stop_requested()) return g.lost.get_token();
+std::stop_token lock_core::lost(local::lock_grant& g) const {
+  if (auto token = g.lost(); valid(g) || token.stop_requested()) return token;
   // The watch will request it in a moment; the caller need not wait for that.
   std::stop_source over;
   over.request_stop();
@@ -173,12 +217,17 @@ std::stop_token lock_core::lost(const local::lock_grant& g) const {
 // ---- without threads -----------------------------------------------------------------------------------------------
 
 void lock_core::async_acquire(std::string name, lock_options o, lock_service::on_acquired f, std::optional<ms> wait) {
+  if (auto g = grants_.take(name, o.label)) {
+    auto lease = std::make_shared<lease_core>(lease_core{shared_from_this(), std::move(g)});
+    return node_->call([f = std::move(f), lease = std::move(lease)] { f({}, lock_lease(lease)); });
+  }
   const auto w = std::make_shared<waiting>();
   w->then = [self = shared_from_this(), weak = std::weak_ptr(w), f = std::move(f)]() mutable {
     const auto mine = weak.lock();
     self->node_->call([self, mine, f = std::move(f)] {
       if (mine->failed) return f(make_error_code(mine->failed->code), lock_lease());
-      f({}, lock_lease(std::make_shared<lease_core>(lease_core{self, mine->grant})));
+      auto lease = std::make_shared<lease_core>(lease_core{self, std::exchange(mine->grant, nullptr)});
+      f({}, lock_lease(std::move(lease)));
     });
   };
   ask(std::move(name), std::move(o.label), wait, w);
@@ -188,8 +237,10 @@ result<std::vector<lock_info>> lock_core::list(const std::string& name) const {
   auto all = node_->ask<wire::lock_list>(wire::list_locks{name});
   if (!all) return tl::unexpected(all.error());
   std::vector<lock_info> r;
-  for (auto& l : all->locks)
+  for (auto& l : all->locks) {
+    if (l.idle) continue;
     r.push_back({std::move(l.name), std::move(l.owner), l.fence, l.acquired, l.waiters, std::move(l.label)});
+  }
   return r;
 }
 
@@ -244,7 +295,7 @@ ms cluster_mutex::lease_left() const noexcept {
   return g == nullptr ? ms::zero() : core_->left(*g);
 }
 std::stop_token cluster_mutex::lost() const {
-  if (const auto* g = core_->find(name_)) return core_->lost(*g);
+  if (auto* g = core_->find(name_)) return core_->lost(*g);
   std::stop_source none;
   none.request_stop();
   return none.get_token();

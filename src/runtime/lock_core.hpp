@@ -1,6 +1,7 @@
-// The locks of a node behind the public API: this process's holds, and what the engine is told of them.
+// The locks of a node behind the public API: this process's holds and grants, and what the engine is told of them.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -8,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "local/kept_locks.hpp"
 #include "local/lock_holds.hpp"
 #include "runtime/node_core.hpp"
 
@@ -26,21 +28,25 @@ class lock_core : public std::enable_shared_from_this<lock_core> {
   void async_acquire(std::string name, lock_options, lock_service::on_acquired, std::optional<ms> wait);
   result<std::vector<lock_info>> list(const std::string& name) const;
 
-  const local::lock_grant* find(std::string_view name) const noexcept;
+  local::lock_grant* find(std::string_view name) const noexcept;
   bool valid(const local::lock_grant&) const noexcept;
   ms left(const local::lock_grant&) const noexcept;
-  std::stop_token lost(const local::lock_grant&) const;
+  std::stop_token lost(local::lock_grant&) const;
   void release(local::lock_grant&) noexcept;
   subscription on_event(std::function<void(const lock_event&)>, executor);
 
  private:
   struct waiting;
   engine::call_id ask(std::string name, std::string label, std::optional<ms> wait, const std::shared_ptr<waiting>&);
-  std::shared_ptr<local::lock_grant> accept(const std::string& name, const wire::lock_granted&);
-  void on_over(local::lock_grant&);
+  void on_answer(waiting&, const wire::response&);
+  std::shared_ptr<local::lock_grant> accept(waiting&, const wire::lock_granted&);
+  void on_end(waiting&);
+  void on_over(const std::string& name, local::kept_locks::number);
 
   std::shared_ptr<node_core> node_;
   std::shared_ptr<local::lock_holds> holds_;
+  local::kept_locks grants_;
+  std::atomic<local::kept_locks::number> last_grant_ = 0;
   runtime::event_hub<lock_event> events_;
 };
 

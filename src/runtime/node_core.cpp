@@ -65,6 +65,7 @@ result<std::shared_ptr<node_core>> node_core::start(runtime::driver_options d, o
   c->cluster = driver.options().engine.cluster;
   c->bound = driver.bound().str();
   c->home = driver.options().home;
+  c->session_ttl = driver.options().engine.session_ttl;
   c->max_channel = driver.options().engine.max_channel;
   c->max_body = driver.options().engine.max_body;
   c->alive_.emplace_back(driver.self(), c->name);

@@ -46,6 +46,7 @@ class node_core : public std::enable_shared_from_this<node_core> {
   void cancel(engine::call_id);
   /// in_callback or closed when this thread can't wait for the node.
   result<void> may_wait() const;
+  bool called_by_own_callback() const noexcept;
   /// Waits for the one answer; a failure and an answer of another kind are errors. `patience`: then it is cancelled,
   /// and the error is timeout.
   template <class Answer>
@@ -99,6 +100,7 @@ class node_core : public std::enable_shared_from_this<node_core> {
   std::string name, bound, cluster;
   std::filesystem::path home;
   std::size_t max_channel = 64, max_body = 65'536;
+  duration session_ttl{};
 
  private:
   explicit node_core(options);
@@ -108,7 +110,6 @@ class node_core : public std::enable_shared_from_this<node_core> {
   void finish(ms patience);
   bool wait_halted(std::chrono::steady_clock::time_point until);
   result<wire::response> ask_any(wire::request, std::optional<ms> patience);
-  bool called_by_own_callback() const noexcept;
   std::shared_ptr<runtime::driver> driver() const;
 
   const options opt_;

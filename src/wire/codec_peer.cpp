@@ -28,6 +28,10 @@ std::size_t hint_of(const peer_message& v) {
     for (const auto& u : p->user) n += encoded_size(u);
   } else if (const auto* u = std::get_if<user_message>(&v)) {
     n += u->body.size();
+  } else if (const auto* q = std::get_if<lock_question>(&v)) {
+    for (const auto& g : q->grants) n += 32 + g.name.size();
+  } else if (const auto* told = std::get_if<lock_reply>(&v)) {
+    for (const auto& use : told->uses) n += 64 + use.name.size() + use.label.size();
   }
   return n;
 }
@@ -118,6 +122,19 @@ struct put_peer {
     m.setTerm(v.when.value);
     m.setDepth(v.depth);
     m.setAge(v.age.count());
+  }
+  void operator()(const lock_question& v) {
+    auto m = b.initLockQuestion();
+    m.setId(v.id);
+    put_list(m.initGrants(count(v.grants)), v.grants, [](HeldGrant::Builder g, const held_grant& one) {
+      g.setName(text(one.name));
+      g.setGrant(one.grant.value);
+    });
+  }
+  void operator()(const lock_reply& v) {
+    auto m = b.initLockReply();
+    m.setId(v.id);
+    put_list(m.initUses(count(v.uses)), v.uses, [](LockUse::Builder u, const lock_use& one) { put(u, one); });
   }
   void operator()(const snapshot_chunk& v) {
     auto m = b.initSnapshotChunk();
@@ -249,6 +266,16 @@ peer_message get_message(Peer::Reader r) {
     case Peer::FETCH: {
       const auto m = r.getFetch();
       return fetch{m.getId(), log_index(m.getNext()), get_id<hash128_value>(m.getChain()), m.getDepth()};
+    }
+    case Peer::LOCK_QUESTION: {
+      const auto m = r.getLockQuestion();
+      return lock_question{m.getId(), get_list(m.getGrants(), [](HeldGrant::Reader g) {
+                             return held_grant{get_name(g.getName()), grant_id(g.getGrant())};
+                           })};
+    }
+    case Peer::LOCK_REPLY: {
+      const auto m = r.getLockReply();
+      return lock_reply{m.getId(), get_list(m.getUses(), [](LockUse::Reader u) { return get(u); })};
     }
     case Peer::FETCHED:
       return get_fetched(r.getFetched());

@@ -6,6 +6,20 @@
 
 namespace coterie::wire {
 namespace schema {
+
+void put(LockUse::Builder b, const lock_use& v) {
+  b.setName(text(v.name));
+  b.setFence(v.fence);
+  b.setUsed(v.used);
+  b.setSince(put_time(v.since));
+  b.setLabel(text(v.label));
+  b.setWaiters(v.waiters);
+}
+lock_use get(LockUse::Reader r) {
+  return {get_name(r.getName()),  r.getFence(),           r.getUsed(),
+          get_time(r.getSince()), get_text(r.getLabel()), r.getWaiters()};
+}
+
 namespace {
 
 struct put_request {
@@ -49,12 +63,14 @@ struct put_request {
     q.setName(text(v.name));
     q.setLabel(text(v.label));
     put_optional(q.initWait(), v.wait);
+    q.setKeeps(v.keeps);
   }
   void operator()(const release_lock& v) {
     auto q = b.initReleaseLock();
     q.setName(text(v.name));
     q.setFence(v.fence);
   }
+  void operator()(const tell_lock& v) { put(b.initTellLock(), v.use); }
   void operator()(const list_locks& v) { b.initListLocks().setName(text(v.name)); }
   void operator()(const add_job& v) { put(b.initAddJob(), v.job); }
   void operator()(const remove_job& v) { b.initRemoveJob().setId(text(v.id)); }
@@ -167,12 +183,15 @@ request get_request(Request::Reader r) {
       return stop_node{};
     case Request::ACQUIRE_LOCK: {
       const auto q = r.getAcquireLock();
-      return acquire_lock{get_name(q.getName()), get_text(q.getLabel()), get_optional_duration(q.getWait())};
+      return acquire_lock{get_name(q.getName()), get_text(q.getLabel()), get_optional_duration(q.getWait()),
+                          q.getKeeps()};
     }
     case Request::RELEASE_LOCK: {
       const auto q = r.getReleaseLock();
       return release_lock{get_name(q.getName()), q.getFence()};
     }
+    case Request::TELL_LOCK:
+      return tell_lock{get(r.getTellLock())};
     case Request::LIST_LOCKS:
       return list_locks{get_name(r.getListLocks().getName())};
     case Request::ADD_JOB:

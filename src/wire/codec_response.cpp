@@ -120,10 +120,11 @@ void put_lock(LockInfo::Builder b, const lock_info& v) {
   b.setAcquired(put_time(v.acquired));
   b.setWaiters(v.waiters);
   b.setLabel(text(v.label));
+  b.setIdle(v.idle);
 }
 lock_info get_lock(LockInfo::Reader r) {
-  return {get_text(r.getName()),     get_text(r.getOwner()), r.getFence(),
-          get_time(r.getAcquired()), r.getWaiters(),         get_text(r.getLabel())};
+  return {get_text(r.getName()), get_text(r.getOwner()), r.getFence(), get_time(r.getAcquired()),
+          r.getWaiters(),        get_text(r.getLabel()), r.getIdle()};
 }
 
 void put_job(JobInfo::Builder b, const job_info& v) {
@@ -182,12 +183,15 @@ struct put_response {
     g.setEpoch(v.epoch.value);
     g.setDeadlineRawNs(v.deadline_raw_ns);
     g.setDeadlineBootNs(v.deadline_boot_ns);
+    g.setKeep(v.keep);
   }
   void operator()(const lock_renewed& v) {
     auto g = b.initLockRenewed();
     g.setDeadlineRawNs(v.deadline_raw_ns);
     g.setDeadlineBootNs(v.deadline_boot_ns);
   }
+  void operator()(const lock_asked&) { b.setLockAsked(); }
+  void operator()(const lock_wanted&) { b.setLockWanted(); }
   void operator()(const lock_list& v) { put_list(b.initLocks(count(v.locks)), v.locks, put_lock); }
   void operator()(const job_added& v) {
     auto j = b.initJobAdded();
@@ -297,12 +301,17 @@ response get_response(Response::Reader r) {
     }
     case Response::LOCK_GRANTED: {
       const auto g = r.getLockGranted();
-      return lock_granted{g.getFence(), session_epoch(g.getEpoch()), g.getDeadlineRawNs(), g.getDeadlineBootNs()};
+      return lock_granted{g.getFence(), session_epoch(g.getEpoch()), g.getDeadlineRawNs(), g.getDeadlineBootNs(),
+                          g.getKeep()};
     }
     case Response::LOCK_RENEWED: {
       const auto g = r.getLockRenewed();
       return lock_renewed{g.getDeadlineRawNs(), g.getDeadlineBootNs()};
     }
+    case Response::LOCK_ASKED:
+      return lock_asked{};
+    case Response::LOCK_WANTED:
+      return lock_wanted{};
     case Response::LOCKS:
       return lock_list{get_list(r.getLocks(), get_lock)};
     case Response::JOB_ADDED: {

@@ -14,6 +14,7 @@
 #include "raft/types.hpp"
 #include "swim/genesis.hpp"
 #include "swim/types.hpp"
+#include "wire/request.hpp"
 
 namespace coterie::wire {
 
@@ -143,6 +144,20 @@ struct invalidation_gone {
   std::uint64_t last = 0;
 };  ///< not in the ring any more: clear the cache, continue after `last`
 
+/// Who uses these grants, of a node that holds them? What the reply does not name is not held there.
+struct held_grant {
+  std::string name;
+  grant_id grant;
+};
+struct lock_question {
+  std::uint64_t id = 0;
+  std::vector<held_grant> grants;
+};
+struct lock_reply {
+  std::uint64_t id = 0;
+  std::vector<lock_use> uses;
+};
+
 struct user_message {
   std::string channel, body;
   boot_epoch boot;
@@ -153,7 +168,7 @@ using peer_message =
     std::variant<swim::hello, swim::genesis_message, swim::push_pull, swim::stream_ping, swim::stream_ack,
                  raft::message, join_request, join_answer, forward, forward_refused, keepalives, keepalive_acks,
                  snapshot_chunk, snapshot_ack, invalidations, invalidation_ack, invalidation_pull, invalidation_gone,
-                 user_message, hand_over, fetch, fetched>;
+                 user_message, hand_over, fetch, fetched, lock_question, lock_reply>;
 
 /// Every frame between peers names the cluster it is meant for (zero before genesis) and the Raft group.
 struct envelope {

@@ -72,10 +72,24 @@ struct stop_node {};   ///< graceful stop inside the engine: say stopping, close
 struct acquire_lock {
   std::string name, label;
   std::optional<milliseconds> wait;
-};  ///< wait: nullopt = for ever, 0 = try. Answer: lock_granted
+  bool keeps = false;  ///< the client can keep the grant when its owner is done, and give it to its next owner itself
+};                     ///< wait: nullopt = for ever, 0 = try. Answer: lock_granted
 struct release_lock {
   std::string name;
-  std::uint64_t fence = 0;
+  std::uint64_t fence = 0;  ///< of the last owner under that grant
+};
+/// Who uses a grant now, where it is kept.
+struct lock_use {
+  std::string name;
+  std::uint64_t fence = 0;    ///< of the present owner, or of the last one
+  bool used = false;          ///< false: idle, kept for the next owner
+  wall_time since;            ///< when the owner got it, or the last one gave it back
+  std::string label;          ///< of the owner
+  std::uint32_t waiters = 0;  ///< callers of that node that wait for it; a client that keeps a grant knows of none
+};
+/// The answer of a client that keeps a grant to lock_asked.
+struct tell_lock {
+  lock_use use;
 };
 struct list_locks {
   std::string name;
@@ -154,8 +168,8 @@ struct listen {
 
 using request = std::variant<get_status, get_members, wait_members, follow_events, explain_member, get_round_trip,
                              init_without, discard_record, set_tags, leave_cluster, remove_node, transfer_leadership,
-                             read_snapshot, stop_node, acquire_lock, release_lock, list_locks, add_job, remove_job,
-                             list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
+                             read_snapshot, stop_node, acquire_lock, release_lock, tell_lock, list_locks, add_job,
+                             remove_job, list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
                              count_journal, reset_journal, begin_process, end_process, wait_visible, watch_journal,
                              keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
 
@@ -228,16 +242,22 @@ struct lock_granted {
   std::uint64_t fence = 0;
   session_epoch epoch;
   std::int64_t deadline_raw_ns = 0, deadline_boot_ns = 0;
+  bool keep = false;  ///< the client may keep it until lock_wanted, or the end of validity, and count up the fence
 };
 struct lock_renewed {
   std::int64_t deadline_raw_ns = 0, deadline_boot_ns = 0;
 };
+/// To a client that keeps a grant: say by tell_lock who uses it.
+struct lock_asked {};
+/// To a client that keeps a grant: release it, at once or when its owner is done.
+struct lock_wanted {};
 struct lock_info {
   std::string name, owner;
   std::uint64_t fence = 0;
   wall_time acquired;
-  std::uint32_t waiters = 0;
+  std::uint32_t waiters = 0;  ///< callers of the owner's node, and other nodes, each with however many callers
   std::string label;
+  bool idle = false;  ///< granted to `owner`, where nobody uses it: the next who asks gets it
 };
 struct lock_list {
   std::vector<lock_info> locks;
@@ -315,9 +335,9 @@ struct snapshot_page {
 };
 
 /// A failure is the answer of any request.
-using response =
-    std::variant<failure, done, status_info, member_list, explanation, round_trip, event_out, lock_granted,
-                 lock_renewed, lock_list, job_added, job_list, run_list, run_job, stop_job, appended, entries,
-                 journal_counts, journal_ready, invalidation_out, cache_list, message_out, snapshot_page>;
+using response = std::variant<failure, done, status_info, member_list, explanation, round_trip, event_out, lock_granted,
+                              lock_renewed, lock_asked, lock_wanted, lock_list, job_added, job_list, run_list, run_job,
+                              stop_job, appended, entries, journal_counts, journal_ready, invalidation_out, cache_list,
+                              message_out, snapshot_page>;
 
 }  // namespace coterie::wire

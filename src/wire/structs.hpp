@@ -7,7 +7,9 @@
 #include "swim/genesis.hpp"
 #include "swim/types.hpp"
 #include "wire/coding.hpp"
+#include "wire/request.hpp"
 #include "wire/schemas/command.capnp.h"
+#include "wire/schemas/common.capnp.h"
 #include "wire/schemas/genesis.capnp.h"
 #include "wire/schemas/gossip.capnp.h"
 #include "wire/schemas/raft.capnp.h"
@@ -51,6 +53,9 @@ void put(FinishRun::Builder, const machine::finish_run&);
 machine::finish_run get(FinishRun::Reader);
 void put(JournalItem::Builder, const machine::journal_item&);
 machine::journal_item get(JournalItem::Reader);
+
+void put(LockUse::Builder, const lock_use&);
+lock_use get(LockUse::Reader);
 
 void put(JobRun::Builder, const machine::job_run_record&);
 machine::job_run_record get(JobRun::Reader);

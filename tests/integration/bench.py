@@ -57,8 +57,10 @@ def main():
         check("several under way share them", out["rows"][1]["fsyncs_per_op"] < row["fsyncs_per_op"], out)
         check("quantiles rise", 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"], row)
         status, out = bench(folder, "lock", "--lasts", "300ms", "--clients", "4")
-        check("lock measures a lock alone and one that is wanted", status == 0 and [r["in_flight"] for r in out["rows"]] == [1, 4]
+        check("lock measures new locks, kept ones, and one that is wanted", status == 0 and [r["in_flight"] for r in out["rows"]] == [1, 1, 4, 1]
               and all(r["samples"] > 10 for r in out["rows"]), out)
+        new, kept, _, hosted = out["rows"]
+        check("a kept lock is taken sooner than a new one, sooner still inside a host", hosted["p50_us"] < kept["p50_us"] < new["p50_us"], out)
         status, out = bench(folder, "grow")
         check("no append fails while one voter becomes five and then one again", status == 0 and [r["what"] for r in out["rows"]] ==
               [f"{a} to {b} voters" for a, b in ((1, 3), (3, 5), (5, 3), (3, 1))] and all(r["samples"] > 0 for r in out["rows"]), out)

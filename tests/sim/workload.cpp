@@ -80,7 +80,10 @@ void workload::ended(std::size_t node) {
   };
   lose(releasing_);
   lose(holders_);
+  for (const auto& [id, c] : calls_)
+    if (c.node == node) grants_.erase(id);
   std::erase_if(calls_, of_node);
+  kept_.erase(node);
 }
 
 void workload::register_node(std::size_t node) {
@@ -165,44 +168,97 @@ void workload::perform(const operation& o) {
 
 // ---- locks
 
+// What the runtime does for a host: a grant is kept for the next owner in the same process.
+local::kept_locks& workload::kept(std::size_t node) {
+  auto& table = kept_[node];
+  if (!table)
+    table = std::make_unique<local::kept_locks>(
+        [this](std::uint64_t call) { return grants_.at(engine::call_id(call)).until > world_.now(); },
+        [this] { return wall_time(std::chrono::duration_cast<std::chrono::milliseconds>(world_.now())); });
+  return *table;
+}
+
 void workload::lock(const operation& o) {
   rng r(o.x);
   wire::acquire_lock a;
   a.name = lock_names[o.name % lock_names.size()];
   if (r.chance(0.3)) a.wait = std::chrono::milliseconds(r.below(3) * 500);
-  lock_client client{o.node, a.name};
-  client.x = r.next();
+  lock_client client{.node = o.node, .name = a.name, .x = r.next()};
+  a.keeps = r.chance(0.6);
   client.acquire = history_.call(o.node, "acquire", a.name, value(), now());
-  call(o.node, a, [this, client](engine::call_id id, const wire::response& w, bool last) {
-    if (const auto* g = std::get_if<wire::lock_granted>(&w)) on_granted(id, client, *g);
-    if (surely_nothing(w) && !holders_.contains(id)) history_.refused(client.acquire);
-    if (const auto* e = std::get_if<wire::lock_renewed>(&w))
-      locks.extended(id.value, world_.when(client.node, e->deadline_raw_ns, e->deadline_boot_ns));
-    if (!last) return;
-    // Told that it is over: the client stops at once.
-    if (!std::holds_alternative<failure>(w)) return;
-    locks.ended(id.value);
-    if (const auto h = holders_.extract(id)) lost(h.mapped());
+  if (a.keeps && !world_.paused(o.node)) {
+    if ((client.mine = kept(o.node).take(a.name, ""))) {
+      client.grant = engine::call_id(client.mine->epoch);
+      return hold(client);
+    }
+  }
+  call(o.node, a, [this, client](engine::call_id id, const wire::response& w, bool last) mutable {
+    on_lock_answer(id, client, w, last);
   });
 }
 
-// Holds for a while, then gives it back, or goes away, or dies and leaves that to the deadline.
+void workload::on_lock_answer(engine::call_id id, lock_client& client, const wire::response& w, bool last) {
+  if (const auto* g = std::get_if<wire::lock_granted>(&w)) return on_granted(id, client, *g);
+  const auto g = grants_.find(id);
+  if (g == grants_.end()) {
+    if (surely_nothing(w)) history_.refused(client.acquire);
+    return;
+  }
+  auto& table = kept(client.node);
+  const auto tell = [&](wire::request what) {
+    on_node(client.node, 10us, [this, node = client.node, what = std::move(what)] { world_.call(node, what); });
+  };
+  if (const auto* e = std::get_if<wire::lock_renewed>(&w)) {
+    g->second.until = std::max(g->second.until, world_.when(client.node, e->deadline_raw_ns, e->deadline_boot_ns));
+    if (g->second.owner) locks.extended(g->second.owner, g->second.until);
+  }
+  if (std::holds_alternative<wire::lock_asked>(w)) {
+    if (const auto u = table.look(client.name, id.value))
+      tell(wire::tell_lock{{client.name, u->fence, u->used, u->since, u->label, 0}});
+  }
+  const bool over = last && std::holds_alternative<failure>(w);
+  if (std::holds_alternative<wire::lock_wanted>(w) || over)
+    if (const auto fence = table.want(client.name, id.value)) tell(wire::release_lock{client.name, *fence});
+  if (!last) return;
+  // Told that it is over: the owner stops at once.
+  if (over && g->second.owner) {
+    locks.ended(g->second.owner);
+    if (const auto h = holders_.extract(g->second.owner)) lost(h.mapped());
+    table.drop(client.name, id.value);
+  }
+  grants_.erase(g);
+}
+
 void workload::on_granted(engine::call_id id, lock_client client, const wire::lock_granted& g) {
+  client.grant = id;
+  client.mine = std::make_shared<local::lock_grant>();
+  client.mine->name = client.name;
+  client.mine->fence = g.fence;
+  client.mine->epoch = id.value;  // valid as long as this call was told
+  grants_[id] = {world_.when(client.node, g.deadline_raw_ns, g.deadline_boot_ns)};
+  kept(client.node).add(id.value, client.mine, "", g.keep);
+  hold(client);
+}
+
+// Holds for a while, then gives it back, or goes away, or dies and leaves that to the deadline.
+void workload::hold(lock_client client) {
   ++acknowledged;
-  client.fence = g.fence;
+  const auto id = ++last_hold_;
   client.granted = now();
-  history_.returned(client.acquire, value(g.fence), now());
-  holders_[id] = client;
-  locks.granted(client.node, id.value, client.name, g.fence,
-                world_.when(client.node, g.deadline_raw_ns, g.deadline_boot_ns));
+  history_.returned(client.acquire, value(client.mine->fence), now());
+  auto& grant = grants_.at(client.grant);
+  grant.owner = id;
+  locks.granted(client.node, id, client.name, client.mine->fence, grant.until);
   rng r(client.x);
   const auto how = r.below(10);
   const auto hold = r.between(1ms, how == patient ? 8s : 300ms);
-  world_.after(r.between(0ns, hold), [this, id] { locks.writes(id.value); });
-  on_node(client.node, hold, [this, id, how] { end_hold(id, how == hasty); });
+  world_.after(r.between(0ns, hold), [this, id] { locks.writes(id); });
+  const auto node = client.node;
+  holders_.emplace(id, std::move(client));
+  on_node(node, hold, [this, id, how] { end_hold(id, how == hasty); });
 }
 
-void workload::end_hold(engine::call_id id, bool just_goes) {
+void workload::end_hold(std::uint64_t id, bool just_goes) {
   const auto it = holders_.find(id);
   if (it == holders_.end()) return;
   const auto client = it->second;
@@ -210,18 +266,23 @@ void workload::end_hold(engine::call_id id, bool just_goes) {
   if (world_.paused(client.node))
     return on_node(client.node, 100ms, [this, id, just_goes] { end_hold(id, just_goes); });
   holders_.erase(it);
+  if (const auto g = grants_.find(client.grant); g != grants_.end()) g->second.owner = 0;
   if (just_goes) {
     lost(client);
-    return world_.cancel(client.node, id);
+    kept(client.node).drop(client.name, client.grant.value);
+    grants_.erase(client.grant);
+    return world_.cancel(client.node, client.grant);
   }
-  locks.ended(id.value);
-  release(client);
+  locks.ended(id);
+  if (!kept(client.node).put_back(*client.mine)) return release(client);
+  const auto op = history_.call(client.node, "release", client.name, value(client.mine->fence), now());
+  history_.returned(op, value("done"), now());
 }
 
 void workload::release(const lock_client& c) {
-  const auto op = history_.call(c.node, "release", c.name, value(c.fence), now());
+  const auto op = history_.call(c.node, "release", c.name, value(c.mine->fence), now());
   releasing_[op] = c;
-  call(c.node, wire::release_lock{c.name, c.fence}, [this, c, op](auto, const wire::response& w, bool) {
+  call(c.node, wire::release_lock{c.name, c.mine->fence}, [this, c, op](auto, const wire::response& w, bool) {
     releasing_.erase(op);
     if (std::holds_alternative<wire::done>(w)) return history_.returned(op, value("done"), now());
     if (!std::holds_alternative<failure>(w)) return;
@@ -231,7 +292,7 @@ void workload::release(const lock_client& c) {
 }
 
 // Its end is the session's, and nobody says when.
-void workload::lost(const lock_client& c) { history_.call(c.node, "lost", c.name, value(c.fence), c.granted); }
+void workload::lost(const lock_client& c) { history_.call(c.node, "lost", c.name, value(c.mine->fence), c.granted); }
 
 // ---- linearizable reads
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "linearizability/history.hpp"
+#include "local/kept_locks.hpp"
 #include "sim/checkers.hpp"
 #include "sim/world.hpp"
 
@@ -48,10 +50,16 @@ class workload {
   struct lock_client {
     std::size_t node;
     std::string name;
-    std::uint64_t fence = 0;
     std::uint64_t x = 0;
     std::int64_t granted = 0;
     linearizability::recorder::id acquire = 0;  ///< in the history
+    engine::call_id grant{};                    ///< the call that was granted
+    std::shared_ptr<local::lock_grant> mine{};
+  };
+  /// A grant as the client that asked for it was told, for it or for others of its process.
+  struct lock_grant {
+    virtual_time until;
+    std::uint64_t owner = 0;  ///< the hold by it; 0 = nobody has it now
   };
 
   std::int64_t now() const { return world_.now().count(); }
@@ -62,8 +70,11 @@ class workload {
   void keep_cache(std::size_t node);
   void listen(std::size_t node);
   void lock(const operation&);
+  local::kept_locks& kept(std::size_t node);
+  void on_lock_answer(engine::call_id, lock_client&, const wire::response&, bool last);
   void on_granted(engine::call_id, lock_client, const wire::lock_granted&);
-  void end_hold(engine::call_id, bool just_goes);
+  void hold(lock_client);
+  void end_hold(std::uint64_t, bool just_goes);
   void release(const lock_client&);
   void lost(const lock_client&);
   void append(const operation&);
@@ -75,7 +86,10 @@ class workload {
   world& world_;
   std::map<engine::call_id, open_call> calls_;
   linearizability::recorder history_;
-  std::map<engine::call_id, lock_client> holders_;
+  std::map<std::uint64_t, lock_client> holders_;
+  std::map<engine::call_id, lock_grant> grants_;
+  std::map<std::size_t, std::unique_ptr<local::kept_locks>> kept_;  ///< of the host process of each node
+  std::uint64_t last_hold_ = 0;
   std::map<linearizability::recorder::id, lock_client> releasing_;
   std::uint64_t next_message_ = 0;
 };

@@ -186,6 +186,7 @@ void world::start(std::size_t i) {
   o.voters.max_voters = set_.max_voters;
   o.voters.standbys = set_.standbys;
   o.relay_fan_out = set_.fan_out;
+  o.keep_locks = 1s;
   o.snapshot_chunk_bytes = set_.chunk_bytes;
   o.snapshot_rate = set_.chunk_bytes * 50;
   o.max_inflight_requests = set_.max_requests;

@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 
 #include "commands.hpp"
+#include "coterie/locks.hpp"
+#include "coterie/node.hpp"
 #include "local_cluster.hpp"
 #include "measure.hpp"
 #include "output.hpp"
@@ -23,6 +25,7 @@ using clock = std::chrono::steady_clock;
 namespace {
 
 constexpr unsigned nodes = 3;
+constexpr int kept_batch = 100;
 const std::string journal = "bench.append";
 
 struct row {
@@ -328,22 +331,53 @@ std::vector<row> grow(subject& s, std::size_t size) {
   return rows;
 }
 
-/// Takes a lock and gives it back until the time is over; adds to `us` how long each took, with or without the release.
-void take_turns(client c, clock::time_point end, bool with_release, std::vector<double>& us) {
+/// Takes locks and gives them back until the time is over, each time the one that `name` says; adds to `us` how long
+/// each took, with or without the release.
+template <class Name>
+void take_turns(client c, clock::time_point end, bool with_release, std::vector<double>& us, Name name) {
   while (clock::now() < end) {
+    const std::string lock = name();
     const auto begun = clock::now();
-    const auto g = c.ask<wire::lock_granted>(wire::acquire_lock{"bench", "", std::nullopt}, ms(20'000));
+    const auto g = c.ask<wire::lock_granted>(wire::acquire_lock{lock, "", std::nullopt}, ms(20'000));
     if (!with_release) us.push_back(us_since(begun));
-    c.ask(wire::release_lock{"bench", g.fence}, ms(20'000));
+    c.ask(wire::release_lock{lock, g.fence}, ms(20'000));
     if (with_release) us.push_back(us_since(begun));
   }
 }
 
-/// One client by itself at the leader, then several on all nodes that want the same lock.
+/// A host with a node of its own in the cluster that takes the same lock again and again; a hundred at a time are
+/// timed.
+std::vector<double> take_kept(subject& s, ms lasts) {
+  node_options o;
+  for (const auto& n : s.cluster().nodes()) o.seeds.push_back(n.address());
+  const auto& here = s.cluster().add();
+  o.name = here.name;
+  o.cluster = "bench";
+  o.bind = here.address();
+  o.local_home = here.home;
+  auto host = node::start(std::move(o));
+  if (!host.wait_ready(ms(20'000))) throw command_error(failed, "the host's node did not join within 20 s");
+  auto m = host.locks().get("bench.kept");
+  std::vector<double> us;
+  for (const auto end = clock::now() + lasts; clock::now() < end;) {
+    const auto begun = clock::now();
+    for (int i = 0; i < kept_batch; ++i) std::scoped_lock one(m);
+    us.push_back(us_since(begun) / kept_batch);
+  }
+  host.stop(ms(5'000));
+  return us;
+}
+
+/// One client by itself at the leader, with locks that its node has not and that it has; several on all nodes that want
+/// the same one; and a host.
 std::vector<row> take_locks(subject& s, ms lasts, unsigned contenders) {
+  constexpr auto same = [] { return "bench"; };
   std::vector<row> rows;
-  row alone{"lock and release", 1, 0, {}, {}, {}, {}};
-  take_turns(s.talk(s.leader()), clock::now() + lasts, true, alone.us);
+  row alone{"lock and release, a new one each", 1, 0, {}, {}, {}, {}};
+  take_turns(s.talk(s.leader()), clock::now() + lasts, true, alone.us,
+             [n = 0]() mutable { return fmt::format("bench.{}", ++n); });
+  row again{"the same, kept by the node", 1, 0, {}, {}, {}, {}};
+  take_turns(s.talk(s.leader()), clock::now() + lasts, true, again.us, same);
   row contended{"hand-over", contenders, 0, {}, {}, {}, {}};
   std::vector<std::vector<double>> each(contenders);
   std::vector<std::string> errors(contenders);
@@ -352,7 +386,7 @@ std::vector<row> take_locks(subject& s, ms lasts, unsigned contenders) {
   for (unsigned i = 0; i < contenders; ++i)
     clients.emplace_back([&, i] {
       try {
-        take_turns(s.talk(s.cluster().nodes()[i % nodes]), end, false, each[i]);
+        take_turns(s.talk(s.cluster().nodes()[i % nodes]), end, false, each[i], same);
       } catch (const command_error& e) {
         errors[i] = e.what();
       }
@@ -361,8 +395,10 @@ std::vector<row> take_locks(subject& s, ms lasts, unsigned contenders) {
   for (const auto& e : errors)
     if (!e.empty()) throw command_error(failed, "a client of the lock failed: " + e);
   for (const auto& us : each) contended.us.insert(contended.us.end(), us.begin(), us.end());
-  for (auto* r : {&alone, &contended}) {
-    r->ops_per_s = static_cast<double>(r->us.size()) / std::chrono::duration<double>(lasts).count();
+  row hosted{"the same, kept by a host", 1, 0, take_kept(s, lasts), {}, {}, {}};
+  for (auto* r : {&alone, &again, &contended, &hosted}) {
+    const auto taken = static_cast<double>(r->us.size()) * (r == &hosted ? kept_batch : 1);
+    r->ops_per_s = taken / std::chrono::duration<double>(lasts).count();
     std::ranges::sort(r->us);
     rows.push_back(std::move(*r));
   }
@@ -386,6 +422,7 @@ json to_json(const row& r) {
 
 std::string human_us(double us) {
   if (us >= 10e6) return fmt::format("{:.1f} s", us / 1e6);
+  if (us < 1) return fmt::format("{:.0f} ns", us * 1'000);
   return us < 1'000 ? fmt::format("{:.0f} us", us) : fmt::format("{:.1f} ms", us / 1'000);
 }
 

@@ -28,6 +28,7 @@ json to_json(const wire::lock_info& l) {
           {"mode", "exclusive"},
           {"holders", json::array({{{"node", l.owner}, {"fence", fmt::format("{}", l.fence)}, {"label", l.label}}})},
           {"waiters", l.waiters},
+          {"idle", l.idle},
           {"acquired", rfc3339(l.acquired)}};
 }
 }  // namespace
@@ -36,8 +37,12 @@ int lock_list(const common& c, const std::string& name) {
   const auto l = c.connect().ask<wire::lock_list>(wire::list_locks{name}, c.patience());
   if (!name.empty() && l.locks.empty()) {
     if (c.as_json)
-      print(json{
-          {"name", name}, {"mode", "exclusive"}, {"holders", json::array()}, {"waiters", 0}, {"acquired", nullptr}});
+      print(json{{"name", name},
+                 {"mode", "exclusive"},
+                 {"holders", json::array()},
+                 {"waiters", 0},
+                 {"idle", false},
+                 {"acquired", nullptr}});
     else
       print_text(fmt::format("{} is free\n", name));
     return ok;
@@ -50,8 +55,8 @@ int lock_list(const common& c, const std::string& name) {
   }
   table t({"LOCK", "HOLDER", "FENCE", "SINCE", "WAITING", "LABEL"});
   for (const auto& x : l.locks)
-    t.add({x.name, x.owner, fmt::format("{}", x.fence), human(wall_now() - x.acquired), fmt::format("{}", x.waiters),
-           x.label});
+    t.add({x.name, x.idle ? x.owner + " (idle)" : x.owner, fmt::format("{}", x.fence), human(wall_now() - x.acquired),
+           fmt::format("{}", x.waiters), x.label});
   print_text(t.text());
   return ok;
 }

@@ -7,6 +7,7 @@ using import "common.capnp".Pair;
 using import "common.capnp".Count;
 using import "common.capnp".Failure;
 using import "common.capnp".Item;
+using import "common.capnp".LockUse;
 using import "command.capnp".ScheduleJob;
 using import "command.capnp".FinishRun;
 using import "command.capnp".JournalItem;
@@ -37,6 +38,7 @@ struct Request {
         none @10 :Void;  # for ever
         some @11 :Int64;  # milliseconds, 0 = try
       }
+      keeps @63 :Bool;  # the client can keep the grant for its next owner
     }
     releaseLock :group {
       name @12 :Text;
@@ -140,6 +142,7 @@ struct Request {
       set @61 :List(Pair);
       remove @62 :List(Text);
     }
+    tellLock @64 :LockUse;
   }
 }
 
@@ -217,6 +220,7 @@ struct LockInfo {
   acquired @3 :Int64;
   waiters @4 :UInt32;
   label @5 :Text;
+  idle @6 :Bool;
 }
 
 struct JobInfo {
@@ -257,6 +261,7 @@ struct Response {
       epoch @11 :UInt64;
       deadlineRawNs @12 :Int64;   # on CLOCK_MONOTONIC_RAW
       deadlineBootNs @13 :Int64;  # on CLOCK_BOOTTIME
+      keep @69 :Bool;
     }
     lockRenewed :group {
       deadlineRawNs @14 :Int64;
@@ -347,5 +352,7 @@ struct Response {
       }
       error @68 :Float64;
     }
+    lockAsked @70 :Void;
+    lockWanted @71 :Void;
   }
 }

@@ -35,6 +35,16 @@ struct Failure {
   second @3 :UInt64;
 }
 
+# Who uses a lock's grant, where it is kept.
+struct LockUse {
+  name @0 :Text;
+  fence @1 :UInt64;
+  used @2 :Bool;
+  since @3 :Int64;
+  label @4 :Text;
+  waiters @5 :UInt32;
+}
+
 # A key and its value in the state.
 struct Item {
   key @0 :Data;

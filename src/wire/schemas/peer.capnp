@@ -4,6 +4,7 @@ using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("coterie::wire::schema");
 using import "common.capnp".Id;
 using import "common.capnp".Item;
+using import "common.capnp".LockUse;
 using import "gossip.capnp".PushPull;
 using import "genesis.capnp".Hello;
 using import "genesis.capnp".Genesis;
@@ -34,6 +35,11 @@ struct KeepaliveAck {
   epoch @0 :UInt64;
   id @1 :UInt64;
   ended @2 :Bool;
+}
+
+struct HeldGrant {
+  name @0 :Text;
+  grant @1 :UInt64;
 }
 
 struct Peer {
@@ -159,6 +165,14 @@ struct Peer {
       term @66 :UInt64;
       depth @67 :UInt32;
       age @68 :Int64;
+    }
+    lockQuestion :group {
+      id @70 :UInt64;
+      grants @71 :List(HeldGrant);
+    }
+    lockReply :group {
+      id @72 :UInt64;
+      uses @73 :List(LockUse);
     }
   }
 }
