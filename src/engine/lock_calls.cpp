@@ -119,7 +119,9 @@ void lock_calls::serve(lines::iterator it) {
   if (l.held && !l.held->user) {
     if (must_pass_on(l) || (l.waiting.empty() && !may_keep(l)))
       give_back(it);
-    else if (!l.waiting.empty())
+    else if (l.waiting.empty())
+      keep(it);
+    else
       hand_out(it);
   }
   try_again(it);
@@ -143,8 +145,9 @@ bool lock_calls::must_pass_on(const line& l) const {
 
 // Nobody keeps what he does not need while half of the locks that there may be are taken.
 bool lock_calls::may_keep(const line& l) const {
-  return !stopping_ && !l.wanted && l.not_kept_until <= ctx_.now.steady && lines_.size() <= ctx_.opt->max_kept_locks &&
-         replica_ && replica_->machine().locks().size() <= ctx_.opt->limits.locks / 2;
+  return !stopping_ && !l.wanted && l.not_kept_until <= ctx_.now.steady &&
+         (lines_.size() <= ctx_.opt->max_kept_locks || !idle_.empty()) && replica_ &&
+         replica_->machine().locks().size() <= ctx_.opt->limits.locks / 2;
 }
 
 // To the first that waits, with at least half of the validity left (the flaw of etcd-io/etcd#11456).
@@ -164,6 +167,7 @@ void lock_calls::hand_out(lines::iterator it) {
   h.told_boot = d.boot;
   h.keep = w.keeps && l.waiting.size() == 1 && may_keep(l);
   g.user = id;
+  idle_.erase(std::exchange(g.idle, 0));
   ctx_.reply(id,
              wire::lock_granted{h.fence, session_.epoch(), d.steady.time_since_epoch().count(),
                                 d.boot.time_since_epoch().count(), h.keep},
@@ -178,8 +182,22 @@ void lock_calls::want(const kept_grant& g) {
   ctx_.reply(g.user, wire::lock_wanted{}, false);
 }
 
+// Where there is no room, what was not used for longest makes it.
+void lock_calls::keep(lines::iterator it) {
+  auto& g = *it->second.held;
+  if (g.idle) return;
+  if (lines_.size() > ctx_.opt->max_kept_locks) {
+    const auto longest = lines_.find(idle_.begin()->second);
+    give_back(longest);
+    forget(longest);
+  }
+  g.idle = ++last_idle_;
+  idle_.emplace(g.idle, it->first);
+}
+
 void lock_calls::give_back(lines::iterator it) {
   auto& l = it->second;
+  idle_.erase(std::exchange(l.held->idle, 0));
   give_back(it->first, l.held->id);
   if (l.wanted && l.held->next <= 1 && lines_.size() <= ctx_.opt->max_kept_locks)
     l.not_kept_until = ctx_.now.steady + ctx_.opt->keep_locks;
@@ -294,7 +312,7 @@ bool lock_calls::on_answer(const outbox::answered& a) {
 void lock_calls::take(lines::iterator it, grant_id g) {
   auto& l = it->second;
   l.seq = {};
-  l.held = kept_grant{g, 0, {}, ctx_.now.steady, ctx_.now.wall};
+  l.held = kept_grant{g, 0, {}, ctx_.now.steady, 0, ctx_.now.wall};
   const auto* r = record(it->first);
   if (r && r->holder && r->holder->grant == g && r->waiters.empty()) l.wanted.reset();
   if (l.wanted) l.wanted->since = ctx_.now.steady;
@@ -351,6 +369,7 @@ void lock_calls::on_lapsed() {
   for (const auto& [id, h] : std::exchange(holds_, {}))
     if (!h.gone)
       ctx_.refuse(id, errc::lock_lost, fmt::format("{} was lost: the session could not be renewed in time", h.name));
+  idle_.clear();
   for (auto& [name, l] : lines_) {
     l.held.reset();
     l.wanted.reset();

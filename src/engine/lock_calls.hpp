@@ -81,6 +81,7 @@ class lock_calls {
     std::uint64_t next = 0;  // counts owners: the sequence of the next fence
     call_id user;            // who holds it, or keeps it; zero = nobody
     instant since;           // granted, or unused
+    std::uint64_t idle = 0;  // its place in idle_
     wall_time used;
   };
   /// Somebody of another node waits, behind the callers that came before it.
@@ -106,6 +107,7 @@ class lock_calls {
   bool may_keep(const line&) const;
   void request(lines::iterator);
   void take(lines::iterator, grant_id);
+  void keep(lines::iterator);
   void give_back(lines::iterator);
   void give_back(const std::string& name, grant_id);
   void want(const kept_grant&);
@@ -129,6 +131,7 @@ class lock_calls {
   std::map<call_id, hold> holds_;
   lines lines_;
   std::map<ticket, std::string> requests_;
+  std::map<std::uint64_t, std::string> idle_;  // kept and unused, the longest first
   struct question {
     node_id from;
     wire::lock_reply so_far;
@@ -137,7 +140,7 @@ class lock_calls {
   };
   std::vector<question> questions_;
   std::vector<reply> replies_;
-  std::uint64_t last_order_ = 0;
+  std::uint64_t last_order_ = 0, last_idle_ = 0;
   instant next_sweep_ = instant::min();
   bool stopping_ = false;
 };

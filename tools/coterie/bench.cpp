@@ -373,11 +373,15 @@ std::vector<double> take_kept(subject& s, ms lasts) {
 std::vector<row> take_locks(subject& s, ms lasts, unsigned contenders) {
   constexpr auto same = [] { return "bench"; };
   std::vector<row> rows;
-  row alone{"lock and release, a new one each", 1, 0, {}, {}, {}, {}};
-  take_turns(s.talk(s.leader()), clock::now() + lasts, true, alone.us,
-             [n = 0]() mutable { return fmt::format("bench.{}", ++n); });
-  row again{"the same, kept by the node", 1, 0, {}, {}, {}, {}};
-  take_turns(s.talk(s.leader()), clock::now() + lasts, true, again.us, same);
+  const auto by_one = [&](const char* what, auto name) {
+    row r{what, 1, 0, {}, {}, {}, {}};
+    const auto syncs = s.fsyncs();
+    take_turns(s.talk(s.leader()), clock::now() + lasts, true, r.us, name);
+    if (!r.us.empty()) r.fsyncs_per_op = static_cast<double>(s.fsyncs() - syncs) / static_cast<double>(r.us.size());
+    return r;
+  };
+  auto alone = by_one("lock and release, a new one each", [n = 0]() mutable { return fmt::format("bench.{}", ++n); });
+  auto again = by_one("the same, kept by the node", same);
   row contended{"hand-over", contenders, 0, {}, {}, {}, {}};
   std::vector<std::vector<double>> each(contenders);
   std::vector<std::string> errors(contenders);

@@ -1,29 +1,9 @@
 // Durable puts to etcd by its own protocol, gRPC, at the leader: one connection, so many calls under way.
-#include <memory>
-
-#include <grpcpp/grpcpp.h>
-
-#include "etcd.grpc.pb.h"
-#include "load.hpp"
+#include "etcd.hpp"
 
 namespace {
 
 using namespace coterie::peers;
-using namespace std::chrono_literals;
-
-/// The endpoint that leads, once all have the same leader.
-std::string leader_of(const std::vector<std::string>& endpoints) {
-  for (const auto until = clock::now() + 30s; clock::now() < until;) {
-    for (const auto& e : endpoints) {
-      const auto stub = etcdserverpb::Maintenance::NewStub(grpc::CreateChannel(e, grpc::InsecureChannelCredentials()));
-      grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + 1s);
-      etcdserverpb::StatusResponse s;
-      if (stub->Status(&context, {}, &s).ok() && s.leader() != 0 && s.leader() == s.header().member_id()) return e;
-    }
-  }
-  fail("etcd has no leader");
-}
 
 struct put {
   grpc::ClientContext context;
@@ -37,7 +17,7 @@ struct put {
 
 int main(int argc, char** argv) {
   const auto a = parse(argc, argv);
-  const auto channel = grpc::CreateChannel(leader_of(a.endpoints), grpc::InsecureChannelCredentials());
+  const auto channel = connect(leader_of(a.endpoints));
   const auto stub = etcdserverpb::KV::NewStub(channel);
   grpc::CompletionQueue queue;
   measured m(a.lasts);
@@ -64,5 +44,5 @@ int main(int argc, char** argv) {
     m.done(p->begun);
     if (!m.over()) start();
   }
-  m.print("etcd", a.in_flight);
+  m.print("etcd", "append", a.in_flight);
 }

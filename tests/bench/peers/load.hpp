@@ -1,5 +1,5 @@
 // One client that keeps so many requests under way, each answered by itself: what the drivers of all peers share, so
-// that they are measured as `coterie bench append` measures coterie.
+// that they are measured as `coterie bench` measures coterie.
 #pragma once
 
 #include <algorithm>
@@ -50,17 +50,17 @@ class measured {
     if (now >= counted_ && now < end_) us_.push_back(std::chrono::duration<double, std::micro>(now - begun).count());
   }
   /// One line of JSON with the fields of `coterie bench --json`.
-  void print(const std::string& system, unsigned in_flight) {
+  void print(const std::string& system, const std::string& what, unsigned in_flight) {
     std::sort(us_.begin(), us_.end());
     const auto quantile = [&](double q) {
       const auto at = static_cast<std::size_t>(q * static_cast<double>(us_.size()));
       return us_.empty() ? 0.0 : us_[std::min(us_.size() - 1, at)];
     };
     const auto seconds = std::chrono::duration<double>(end_ - counted_).count();
-    fmt::print(R"({{"what":"append","system":"{}","in_flight":{},"ops_per_s":{:.1f},"p50_us":{:.1f},"p99_us":{:.1f},)"
+    fmt::print(R"({{"what":"{}","system":"{}","in_flight":{},"ops_per_s":{:.1f},"p50_us":{:.1f},"p99_us":{:.1f},)"
                R"("p999_us":{:.1f},"samples":{}}})"
                "\n",
-               system, in_flight, static_cast<double>(us_.size()) / seconds, quantile(0.5), quantile(0.99),
+               what, system, in_flight, static_cast<double>(us_.size()) / seconds, quantile(0.5), quantile(0.99),
                quantile(0.999), us_.size());
   }
 

@@ -101,6 +101,6 @@ int main(int argc, char** argv) {
     pending.erase(it);
     if (!m.over()) start();
   }
-  m.print("jetstream", a.in_flight);
+  m.print("jetstream", "append", a.in_flight);
   natsSubscription_Destroy(acks);
 }

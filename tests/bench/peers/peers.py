@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Coterie beside etcd and NATS JetStream, in one run on this machine: tools/bench_peers.
 
-usage: peers.py COTERIE DRIVERS [--in-flight 1,64,256] [--seconds S] [--rounds N] [--size BYTES] [--json]
-  COTERIE is the command; DRIVERS is the directory of peer_etcd and peer_nats. What is not installed is left out, and said.
+usage: peers.py COTERIE DRIVERS [--what append|lock] [--in-flight 1,64,256] [--seconds S] [--rounds N] [--size BYTES] [--json]
+  COTERIE is the command; DRIVERS is the directory of peer_etcd and its like. What is not installed is left out, and said.
 Three servers of each on loopback, each system by itself, in turns; the median of the rounds. Each is driven by its own
 protocol from one client on one connection to the server that leads, so many requests under way, each answered by itself.
 """
@@ -27,7 +27,8 @@ def arguments():
     p = argparse.ArgumentParser(prog="tools/bench_peers", description="Coterie beside etcd and NATS JetStream, in one run.")
     p.add_argument("coterie")
     p.add_argument("drivers", type=pathlib.Path)
-    p.add_argument("--in-flight", default="1,64,256")
+    p.add_argument("--what", choices=["append", "lock"], default="append")
+    p.add_argument("--in-flight", default="", help="1,64,256 for append; 8 clients that want one lock")
     p.add_argument("--seconds", type=float, default=5)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--size", type=int, default=200)
@@ -114,8 +115,9 @@ def run_peer(driver, make, in_flight, a):
     return rows
 
 
-def run_coterie(a):
-    words = [a.coterie, "--json", "bench", "append", "--in-flight", a.in_flight, "--lasts", f"{a.seconds}s", "--size", str(a.size)]
+def run_coterie(a, in_flight):
+    words = [a.coterie, "--json", "bench", a.what, "--lasts", f"{a.seconds}s", "--size", str(a.size)]
+    words += ["--clients", str(in_flight[-1])] if a.what == "lock" else ["--in-flight", ",".join(map(str, in_flight))]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300 + 10 * a.seconds)
     if done.returncode != 0:
         sys.exit(f"coterie bench: {done.stderr.strip()}")
@@ -125,8 +127,11 @@ def run_coterie(a):
 
 def main():
     a = arguments()
-    in_flight = [int(n) for n in a.in_flight.split(",")]
-    peers = [("etcd", "etcd", "peer_etcd", etcd), ("jetstream", "nats-server", "peer_nats", nats)]
+    in_flight = [int(n) for n in (a.in_flight or {"append": "1,64,256", "lock": "8"}[a.what]).split(",")]
+    if a.what == "lock":
+        in_flight = [1, in_flight[-1]]
+    peers = {"append": [("etcd", "etcd", "peer_etcd", etcd), ("jetstream", "nats-server", "peer_nats", nats)],
+             "lock": [("etcd", "etcd", "peer_etcd_lock", etcd)]}[a.what]
     present = []
     for name, program, driver, make in peers:
         if not shutil.which(program):
@@ -137,17 +142,18 @@ def main():
             present.append((a.drivers / driver, make))
     floors, seen = [], {}
     for _ in range(a.rounds):
-        floor, rows = run_coterie(a)
+        floor, rows = run_coterie(a, in_flight)
         floors.append(floor)
         for driver, make in present:
             rows += run_peer(driver, make, in_flight, a)
         for r in rows:
-            seen.setdefault((r["system"], r["in_flight"]), []).append(r)
-    middle = lambda rows, field: statistics.median(r[field] for r in rows)
+            seen.setdefault((r["what"], r["system"], r["in_flight"]), []).append(r)
+    # Nobody counts the processors of a lock.
+    middle = lambda rows, field: statistics.median(r[field] or 0 for r in rows)
     table = [
-        {"system": system, "in_flight": n,
+        {"what": what, "system": system, "in_flight": n,
          **{f: middle(rows, f) for f in ("ops_per_s", "p50_us", "p99_us", "cpu_us_per_op")}}
-        for (system, n), rows in seen.items()
+        for (what, system, n), rows in seen.items()
     ]
     floor = {f: middle(floors, f) for f in ("rtt_us", "fdatasync_us")}
     if a.json:
@@ -155,12 +161,13 @@ def main():
         return
     print(f"{a.size} bytes, 3 servers on this machine, median of {a.rounds} rounds; the floor: a round trip over loopback "
           f"{floor['rtt_us']:.0f} us, an fdatasync with 3 processes at it {floor['fdatasync_us']:.0f} us")
-    print(f"{'SYSTEM':<12}{'IN FLIGHT':>10}{'PER SECOND':>12}{'P50':>12}{'P99':>12}{'CPU/OP':>10}")
-    for n in in_flight:
-        for r in table:
-            if r["in_flight"] == n:
-                print(f"{r['system']:<12}{n:>10}{r['ops_per_s']:>12.0f}{r['p50_us']:>9.0f} us{r['p99_us']:>9.0f} us"
-                      f"{r['cpu_us_per_op']:>7.0f} us")
+    print(f"{'WHAT':<34}{'SYSTEM':<12}{'IN FLIGHT':>10}{'PER SECOND':>12}{'P50':>14}{'P99':>14}{'CPU/OP':>10}")
+    for what in dict.fromkeys(r["what"] for r in table):
+        for n in in_flight:
+            for r in table:
+                if (r["what"], r["in_flight"]) == (what, n):
+                    print(f"{what:<34}{r['system']:<12}{n:>10}{r['ops_per_s']:>12.0f}{r['p50_us']:>11.1f} us{r['p99_us']:>11.1f} us"
+                          f"{r['cpu_us_per_op']:>7.0f} us")
 
 
 if __name__ == "__main__":

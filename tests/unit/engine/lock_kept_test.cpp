@@ -225,17 +225,27 @@ TEST_CASE("what others want before it is used again is not kept for a while") {
   REQUIRE(w.kept());
 }
 
-TEST_CASE("a node keeps only so many, and none while half of all that may be are taken") {
+TEST_CASE("a node keeps only so many: what it used last") {
   engine::options o;
-  SECTION("its own bound") { o.max_kept_locks = 2; }
-  SECTION("the cluster's") { o.limits.locks = 5; }
+  o.max_kept_locks = 2;
   kept_world w(3, o);
-  w.use(1, "a");
-  w.use(1, "b");
-  w.use(1, "c");
+  for (const auto* name : {"a", "b", "a", "c"}) w.use(1, name);
   REQUIRE(w.kept("a"));
-  REQUIRE(w.kept("b"));
-  REQUIRE(!w.kept("c"));
+  REQUIRE(!w.kept("b"));
+  REQUIRE(w.kept("c"));
+  // What is in use gives no room.
+  const auto a = w.wait(1, "a"), c = w.wait(1, "c");
+  w.use(1, "d");
+  REQUIRE(!w.kept("d"));
+  REQUIRE((w.granted(a) && w.granted(c)));
+}
+
+TEST_CASE("nobody keeps what he does not use while half of all locks that may be are taken") {
+  engine::options o;
+  o.limits.locks = 5;
+  kept_world w(3, o);
+  for (const auto* name : {"a", "b", "c"}) w.use(1, name);
+  REQUIRE((w.kept("a") && w.kept("b") && !w.kept("c")));
 }
 
 TEST_CASE("a session that is over takes what was kept with it") {

@@ -1,0 +1,36 @@
+// What the drivers of etcd share.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <grpcpp/grpcpp.h>
+
+#include "etcd.grpc.pb.h"
+#include "load.hpp"
+
+namespace coterie::peers {
+
+inline std::shared_ptr<grpc::Channel> connect(const std::string& endpoint) {
+  // A connection of its own for each client: channels to one endpoint would share one.
+  grpc::ChannelArguments a;
+  a.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), a);
+}
+
+/// The endpoint that leads, once all have the same leader.
+inline std::string leader_of(const std::vector<std::string>& endpoints) {
+  for (const auto until = clock::now() + std::chrono::seconds(30); clock::now() < until;) {
+    for (const auto& e : endpoints) {
+      const auto stub = etcdserverpb::Maintenance::NewStub(connect(e));
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
+      etcdserverpb::StatusResponse s;
+      if (stub->Status(&context, {}, &s).ok() && s.leader() != 0 && s.leader() == s.header().member_id()) return e;
+    }
+  }
+  fail("etcd has no leader");
+}
+
+}  // namespace coterie::peers
