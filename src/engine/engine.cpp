@@ -138,8 +138,8 @@ void engine::state::on_written(std::uint64_t sequence) {
                      if (const auto d = discards.extract(x.sequence)) ctx.reply(d.mapped(), wire::done{});
                    },
                    [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
-                   [&](const chunk_saved& x) { replica->on_chunk_saved(x); },
-                   [&](const snapshot_installed&) { replica->on_installed(); },
+                   [&](const chunk_saved& x) { healer ? healer->on_chunk_saved(x) : replica->on_chunk_saved(x); },
+                   [&](const snapshot_installed&) { healer ? on_healed() : replica->on_installed(); },
                    [&](const end_saved& x) {
                      if (x.why == end_of_identity::left) return halt(true, "left");
                      halt(false, farewell(x.why));
@@ -154,6 +154,7 @@ void engine::state::run_timers() {
   if (now >= members.next_wake()) members.tick(ctx.now);
   if (genesis && now >= genesis->next_wake()) genesis->tick(now);
   if (replica && now >= replica->next_wake()) replica->tick();
+  if (healer && now >= healer->next_wake()) healer->tick();
   bus.tick();
   if (now >= next_request_tick) {
     next_request_tick = now + request_period;
@@ -203,6 +204,7 @@ instant engine::state::next_wake() const {
   if (halted_ || failed) return never;
   auto t = std::min({members.next_wake(), session.next_wake(), bus.next_wake(), next_chores});
   if (genesis) t = std::min(t, genesis->next_wake());
+  if (healer) t = std::min(t, healer->next_wake());
   if (replica) t = std::min({t, replica->next_wake(), relay.next_wake()});
   if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
   if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty() || !handovers.empty())

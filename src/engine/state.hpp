@@ -14,6 +14,7 @@
 #include "engine/context.hpp"
 #include "engine/disk_queue.hpp"
 #include "engine/engine.hpp"
+#include "engine/healer.hpp"
 #include "engine/job_calls.hpp"
 #include "engine/journal_calls.hpp"
 #include "engine/links.hpp"
@@ -74,6 +75,8 @@ struct engine::state {
   std::optional<wire::join_answer> judge(const swim::hello&);
   void greet_all();
   void form();
+  void begin_log(recovered_state);
+  void on_healed();
   bool settle_genesis();
   bool settle_members();
   void seek_membership();
@@ -153,6 +156,7 @@ struct engine::state {
   swim::membership members;
   std::optional<swim::genesis> genesis;
   std::optional<coterie::engine::replica> replica;
+  std::optional<coterie::engine::healer> healer;  ///< before there is a replica, of a node whose data is damaged
   coterie::engine::session session;
   session_keeper keeper;
   coterie::engine::outbox outbox;
