@@ -204,7 +204,10 @@ void engine::state::check_barriers() {
       again.retry = now + 1s;
       const auto fresh = ++next_round;
       barriers[fresh] = std::move(again);
-      replica->core().read_index(fresh, now);
+      if (relay.parent())
+        relay_up.read(ctx.self, fresh);
+      else
+        replica->core().read_index(fresh, now);
     }
   }
 }

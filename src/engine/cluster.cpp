@@ -163,12 +163,12 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const swim::stream_ping& m) { members.on_stream_ping(from, m, ctx.now); },
                  [&](const swim::stream_ack& m) { members.on_stream_ack(m, ctx.now); },
                  [&](const raft::message& m) {
-                   if (formed() && m.from == from && m.to == ctx.self) replica->on_message(m);
+                   if (formed() && m.from == from && m.to == ctx.self) on_raft(from, m);
                  },
                  [&](const wire::join_request& m) { on_join_request(from, m); },
                  [&](const wire::join_answer& m) { on_join_answer(m); },
                  [&](const wire::forward& m) { on_forward(from, m); },
-                 [&](const wire::forward_refused& m) { outbox.on_refused(m); },
+                 [&](const wire::forward_refused& m) { on_forward_refused(m); },
                  [&](const wire::hand_over& m) {
                    if (formed() && replica->leading())
                      std::ignore = replica->core().transfer_leadership(m.to, ctx.now.steady);
@@ -201,6 +201,15 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const wire::user_message& m) { bus.on_message(from, m); },
              },
              what);
+}
+
+// Reads of nodes that take this one for their parent, or for the leader, go on to whoever leads; the answers come back.
+void engine::state::on_raft(node_id from, const raft::message& m) {
+  const bool leads = replica->core().current_role() == raft::role::leader;
+  if (const auto* r = std::get_if<raft::read_request>(&m.body); r != nullptr && !leads)
+    return relay_up.read(from, r->id);
+  if (const auto* a = std::get_if<raft::read_response>(&m.body); a != nullptr && relay_up.on_answer(from, *a)) return;
+  replica->on_message(m);
 }
 
 bool engine::state::settle_genesis() {

@@ -57,6 +57,7 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       keeper(ctx),
       outbox(ctx, links),
       relay(ctx, links),
+      relay_up(ctx, links),
       locks(ctx, outbox, session),
       jobs(ctx, outbox, session),
       journals(ctx, disk, initial.cursors),
@@ -186,7 +187,8 @@ bool engine::state::settle_once() {
   tend_relay();
   tend_session();
   lead();
-  outbox.pump(session.epoch(), replica ? &*replica : nullptr);
+  outbox.pump(session.epoch(), replica ? &*replica : nullptr, relay_up, relay.parent());
+  if (replica) relay_up.flush(*replica, relay.parent());
   settle_answers();
   if (end) tend_end();
   busy |= settle_replica();
@@ -205,7 +207,7 @@ instant engine::state::next_wake() const {
   auto t = std::min({members.next_wake(), session.next_wake(), bus.next_wake(), next_chores});
   if (genesis) t = std::min(t, genesis->next_wake());
   if (healer) t = std::min(t, healer->next_wake());
-  if (replica) t = std::min({t, replica->next_wake(), relay.next_wake()});
+  if (replica) t = std::min({t, replica->next_wake(), relay.next_wake(), relay_up.next_wake()});
   if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
   if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty() || !handovers.empty())
     t = std::min(t, next_request_tick);

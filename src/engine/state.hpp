@@ -22,6 +22,7 @@
 #include "engine/news.hpp"
 #include "engine/outbox.hpp"
 #include "engine/relay.hpp"
+#include "engine/relay_up.hpp"
 #include "engine/replica.hpp"
 #include "engine/session.hpp"
 #include "engine/snapshot_calls.hpp"
@@ -91,6 +92,8 @@ struct engine::state {
   void settle_answers();
   void on_installed();
   void on_reads();
+  void on_read_state(const raft::read_state&);
+  void on_raft(node_id from, const raft::message&);
   void tend_relay();
   relay_members tree_members(std::vector<relay_parent>* strangers = nullptr) const;
   void tend_session();
@@ -106,6 +109,7 @@ struct engine::state {
   void acknowledge(const std::vector<session_keeper::waiting>&);
   void send_to_leader(machine::command_body);
   void on_forward(node_id from, const wire::forward&);
+  void on_forward_refused(const wire::forward_refused&);
 
   // ---- calls.cpp: what clients ask ----
   using linearizable_read = std::variant<wire::list_locks, wire::list_jobs, wire::job_history, wire::reset_journal,
@@ -161,6 +165,7 @@ struct engine::state {
   session_keeper keeper;
   coterie::engine::outbox outbox;
   coterie::engine::relay relay;
+  coterie::engine::relay_up relay_up;
   lock_calls locks;
   job_calls jobs;
   journal_calls journals;
