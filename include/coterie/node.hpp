@@ -38,6 +38,10 @@ struct node_options {
   bool gossip_only = false;  ///< membership, caches and messages, without the log and what needs it
   bool rejoin = false;       ///< come back with a new identity after leaving, being removed, or losing data
   bool insecure = false;     ///< needed to listen beyond loopback, without encryption
+  // How the log is spread; the same on all nodes. The defaults suit clusters of all sizes.
+  unsigned max_voters = 5;     ///< 1, 3, 5 or 7 vote, when so many are there
+  unsigned standbys = 2;       ///< 0 to 8 more are kept ready to vote
+  unsigned relay_fan_out = 8;  ///< 1 to 64 of the others are fed by one node
 };
 
 /// Where a node is in its life. stopped, left and failed are final.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,8 @@ inline batch erase_everything() {
 /// (engine::state_memory_begin to state_memory_end).
 struct image {
   std::vector<item> meta, log, local, state;  ///< each in key order
+  /// What is damaged of `state`, in memory or on disk alone; then nothing of it is here. Empty = it is sound.
+  std::string state_damage{};
 };
 
 }  // namespace coterie::disk

@@ -104,20 +104,24 @@ void engine::state::on_installed() {
 }
 
 void engine::state::on_reads() {
-  for (const auto& r : replica->take_reads()) {
-    if (const auto it = rounds.find(r.id); it != rounds.end()) {
-      if (r.ok) acknowledge(it->second);
-      rounds.erase(it);
-      continue;
-    }
-    const auto it = barriers.find(r.id);
-    if (it == barriers.end()) continue;
-    if (r.ok)
-      it->second.index = r.index;
-    else
-      it->second.retry = ctx.now.steady + 50ms;
-  }
+  for (const auto& r : replica->take_reads())
+    if (!relay_up.on_answer(r)) on_read_state(r);
+  for (const auto& r : relay_up.take_reads()) on_read_state(r);
   check_barriers();
+}
+
+void engine::state::on_read_state(const raft::read_state& r) {
+  if (const auto it = rounds.find(r.id); it != rounds.end()) {
+    if (r.ok) acknowledge(it->second);
+    rounds.erase(it);
+    return;
+  }
+  const auto it = barriers.find(r.id);
+  if (it == barriers.end()) return;
+  if (r.ok)
+    it->second.index = r.index;
+  else
+    it->second.retry = ctx.now.steady + 50ms;
 }
 
 void engine::state::tend_relay() {

@@ -25,6 +25,7 @@ void engine::state::on_call(const call& c) {
     return ctx.refuse(id, errc::unavailable,
                       "this node runs with --gossip-only: it has membership and messages, no log");
   if (end && !rule.while_stopping) return ctx.refuse(id, errc::closed, "the node is stopping: ask another one");
+  if (rule.needs_formed && healer) return ctx.refuse(id, errc::unavailable, healer->situation());
   if (rule.needs_formed && !replica)
     return ctx.refuse(id, errc::unavailable,
                       fmt::format("the cluster is not formed yet ({}): wait, or see coterie status",
@@ -205,7 +206,10 @@ void engine::state::check_barriers() {
       again.retry = now + 1s;
       const auto fresh = ++next_round;
       barriers[fresh] = std::move(again);
-      replica->core().read_index(fresh, now);
+      if (relay.parent())
+        relay_up.read(ctx.self, fresh);
+      else
+        replica->core().read_index(fresh, now);
     }
   }
 }

@@ -163,12 +163,12 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const swim::stream_ping& m) { members.on_stream_ping(from, m, ctx.now); },
                  [&](const swim::stream_ack& m) { members.on_stream_ack(m, ctx.now); },
                  [&](const raft::message& m) {
-                   if (formed() && m.from == from && m.to == ctx.self) replica->on_message(m);
+                   if (formed() && m.from == from && m.to == ctx.self) on_raft(from, m);
                  },
                  [&](const wire::join_request& m) { on_join_request(from, m); },
                  [&](const wire::join_answer& m) { on_join_answer(m); },
                  [&](const wire::forward& m) { on_forward(from, m); },
-                 [&](const wire::forward_refused& m) { outbox.on_refused(m); },
+                 [&](const wire::forward_refused& m) { on_forward_refused(m); },
                  [&](const wire::hand_over& m) {
                    if (formed() && replica->leading())
                      std::ignore = replica->core().transfer_leadership(m.to, ctx.now.steady);
@@ -184,9 +184,11 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](wire::lock_reply& m) { inquiries.on_reply(std::move(m)); },
                  [&](const wire::fetch& m) { relay.on_fetch(from, m, replica ? &*replica : nullptr); },
                  [&](const wire::fetched& m) {
+                   if (healer) return healer->on_fetched(from, m);
                    if (formed() && !relay.on_fetched(from, m, *replica)) on_forked();
                  },
                  [&](const wire::snapshot_chunk& m) {
+                   if (healer) return healer->on_chunk(from, m);
                    if (!formed()) return;
                    replica->on_chunk(from, m, relay.expects_state(from));
                    relay.on_chunk(from);
@@ -201,6 +203,15 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](const wire::user_message& m) { bus.on_message(from, m); },
              },
              what);
+}
+
+// Reads of nodes that take this one for their parent, or for the leader, go on to whoever leads; the answers come back.
+void engine::state::on_raft(node_id from, const raft::message& m) {
+  const bool leads = replica->core().current_role() == raft::role::leader;
+  if (const auto* r = std::get_if<raft::read_request>(&m.body); r != nullptr && !leads)
+    return relay_up.read(from, r->id);
+  if (const auto* a = std::get_if<raft::read_response>(&m.body); a != nullptr && relay_up.on_answer(from, *a)) return;
+  replica->on_message(m);
 }
 
 bool engine::state::settle_genesis() {
@@ -220,13 +231,13 @@ bool engine::state::settle_genesis() {
                },
                a);
   }
-  if (!replica && genesis->formed()) form();
+  if (!replica && !healer && genesis->formed()) form();
   return !actions.empty();
 }
 
 // The cluster id and the genesis record are durable: from here on there is a log (docs/membership.md 2, steps 6 and 7).
 void engine::state::form() {
-  if (replica) return;
+  if (replica || healer) return;
   const auto& a = genesis->state();
   ctx.cluster = a.id;
   members.set_cluster_id(a.id);
@@ -243,12 +254,29 @@ void engine::state::form() {
   if (a.committed)
     for (const auto& s : a.committed->seeds)
       if (s.id && !links.where(s.id)) links.learn(s.id, s.at);
-  replica.emplace(ctx, links, disk, std::move(r));
-  for (const auto& [id, m] : replica->machine().members())
-    if (!m.removed && !links.up(id)) links.learn(id, m.at);
+  const bool whole = !r.damaged;
+  if (whole)
+    begin_log(std::move(r));
+  else
+    healer.emplace(ctx, links, disk, std::move(r));
   ctx.log(log_level::info, fmt::format("formed: cluster {}", a.id));
   greet_all();
   links.close_to(ctx.self);
+  if (whole) replica->tick();
+}
+
+void engine::state::begin_log(recovered_state r) {
+  replica.emplace(ctx, links, disk, std::move(r));
+  for (const auto& [id, m] : replica->machine().members())
+    if (!m.removed && !links.up(id)) links.learn(id, m.at);
+}
+
+// What was damaged is replaced on the disk: now this is a node like others that were started again.
+void engine::state::on_healed() {
+  auto r = healer->on_installed();
+  if (!r) return;
+  healer.reset();
+  begin_log(std::move(*r));
   replica->tick();
 }
 
@@ -303,10 +331,10 @@ bool engine::state::settle_members() {
 void engine::state::dial_members() {
   // Before and after formation alike: a node that sees nobody asks its seeds again, for ever.
   const bool alone = members.alive_count() <= 1;
-  if (alone || (replica && !is_member()) || opt.gossip_only)
+  if (alone || healer || (replica && !is_member()) || opt.gossip_only)
     for (const auto& s : opt.seeds)
       if (s != opt.advertise && (alone || !links.up(s))) links.dial(s, 1s);
-  if (genesis && !replica) return;
+  if (genesis && !replica && !healer) return;
   std::vector<node_id> wanted;
   const auto known = members.members();
   if (known.size() <= mesh_size && !opt.gossip_only)

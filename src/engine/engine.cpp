@@ -57,6 +57,7 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       keeper(ctx),
       outbox(ctx, links),
       relay(ctx, links),
+      relay_up(ctx, links),
       inquiries(ctx, links),
       locks(ctx, outbox, session, inquiries, replica),
       jobs(ctx, outbox, session),
@@ -139,8 +140,8 @@ void engine::state::on_written(std::uint64_t sequence) {
                      if (const auto d = discards.extract(x.sequence)) ctx.reply(d.mapped(), wire::done{});
                    },
                    [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
-                   [&](const chunk_saved& x) { replica->on_chunk_saved(x); },
-                   [&](const snapshot_installed&) { replica->on_installed(); },
+                   [&](const chunk_saved& x) { healer ? healer->on_chunk_saved(x) : replica->on_chunk_saved(x); },
+                   [&](const snapshot_installed&) { healer ? on_healed() : replica->on_installed(); },
                    [&](const end_saved& x) {
                      if (x.why == end_of_identity::left) return halt(true, "left");
                      halt(false, farewell(x.why));
@@ -155,6 +156,7 @@ void engine::state::run_timers() {
   if (now >= members.next_wake()) members.tick(ctx.now);
   if (genesis && now >= genesis->next_wake()) genesis->tick(now);
   if (replica && now >= replica->next_wake()) replica->tick();
+  if (healer && now >= healer->next_wake()) healer->tick();
   bus.tick();
   if (now >= next_request_tick) {
     next_request_tick = now + request_period;
@@ -188,7 +190,8 @@ bool engine::state::settle_once() {
   tend_session();
   lead();
   busy |= settle_locks();
-  outbox.pump(session.epoch(), replica ? &*replica : nullptr);
+  outbox.pump(session.epoch(), replica ? &*replica : nullptr, relay_up, relay.parent());
+  if (replica) relay_up.flush(*replica, relay.parent());
   settle_answers();
   if (end) tend_end();
   busy |= settle_replica();
@@ -206,7 +209,8 @@ instant engine::state::next_wake() const {
   if (halted_ || failed) return never;
   auto t = std::min({members.next_wake(), session.next_wake(), bus.next_wake(), next_chores});
   if (genesis) t = std::min(t, genesis->next_wake());
-  if (replica) t = std::min({t, replica->next_wake(), relay.next_wake()});
+  if (healer) t = std::min(t, healer->next_wake());
+  if (replica) t = std::min({t, replica->next_wake(), relay.next_wake(), relay_up.next_wake()});
   if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
   if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty() || !handovers.empty())
     t = std::min(t, next_request_tick);

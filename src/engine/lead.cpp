@@ -162,6 +162,9 @@ void engine::state::reconcile_view() {
 // Commands of other nodes.
 void engine::state::on_forward(node_id from, const wire::forward& f) {
   if (!replica) return;
+  // Of a node that takes this one for its parent, or for the leader.
+  const auto up = relay.parent() ? relay.parent() : replica->leader();
+  if (up && up != ctx.self && up != from) return relay_up.pass(f.commands);
   std::vector<machine::command> commands;
   wire::forward_refused refused;
   for (const auto& bytes : f.commands) {
@@ -191,6 +194,21 @@ void engine::state::on_forward(node_id from, const wire::forward& f) {
     refused.code = errc::unavailable;
   }
   links.send(from, std::move(refused));
+}
+
+// Each to the node that asked, if there is a stream to it; else it asks again, the leader itself.
+void engine::state::on_forward_refused(const wire::forward_refused& m) {
+  outbox.on_refused(m);
+  if (!replica) return;
+  std::map<node_id, wire::forward_refused> others;
+  for (const auto& r : m.requests) {
+    const auto* s = replica->machine().session(r.first);
+    if (s != nullptr && s->node != ctx.self && links.up(s->node)) others[s->node].requests.push_back(r);
+  }
+  for (auto& [to, refused] : others) {
+    refused.code = m.code;
+    links.send(to, std::move(refused));
+  }
 }
 
 }  // namespace coterie::engine

@@ -9,8 +9,6 @@ namespace coterie::engine {
 
 namespace {
 constexpr duration resend_after = 1s;
-constexpr std::size_t max_batch = 512;
-constexpr std::size_t max_batch_bytes = 4u << 20;
 }  // namespace
 
 result<ticket> outbox::submit(machine::command_body body, instant deadline) {
@@ -46,7 +44,7 @@ bool outbox::quorum_contact(const replica* r, instant now) {
 
 machine::command outbox::wrap(const item& i, session_epoch s) const { return {s, i.seq, acked_, {}, i.body}; }
 
-void outbox::pump(session_epoch session, replica* r) {
+void outbox::pump(session_epoch session, replica* r, relay_up& up, node_id parent) {
   if (!session || !r) return;
   if (session != session_) {
     COTERIE_ASSERT(by_seq_.empty());
@@ -58,11 +56,14 @@ void outbox::pump(session_epoch session, replica* r) {
   if (!quorum_contact(r, now)) return;
   const auto leader = r->leader();
   const bool here = leader == ctx_.self;
-  if (here ? !r->leading() : !links_.up(leader)) {
-    if (!here && !links_.up(leader)) links_.keep({leader});
+  const bool passed = !here && parent && links_.up(parent);
+  if (here ? !r->leading() : !passed && !links_.up(leader)) {
+    if (!here) links_.keep({leader});
     return;
   }
-  const bool moved = leader != sent_to_ || r->core().current_term() != sent_term_;
+  const auto through = passed ? parent : node_id{};
+  const bool moved = leader != sent_to_ || r->core().current_term() != sent_term_ || (through_ && through != through_);
+  through_ = through;
   sent_to_ = leader;
   sent_term_ = r->core().current_term();
   std::vector<item*> batch;
@@ -91,21 +92,19 @@ void outbox::pump(session_epoch session, replica* r) {
     }
     return;
   }
-  wire::forward f;
-  std::size_t size = 0;
-  const auto flush = [&] {
-    if (!f.commands.empty()) links_.send(leader, std::exchange(f, {}));
-    size = 0;
-  };
+  std::vector<shared_bytes> to_parent, to_leader;
   for (auto* i : batch) {
-    auto encoded = wire::encode(wrap(*i, session_));
-    if (f.commands.size() >= max_batch || size + encoded.size() > max_batch_bytes) flush();
-    size += encoded.size();
-    f.commands.push_back(std::move(encoded));
+    const bool first = passed && i->unanswered_sends == 0;
+    if (!first && !links_.up(leader)) {
+      links_.keep({leader});
+      continue;
+    }
+    (first ? to_parent : to_leader).push_back(wire::encode(wrap(*i, session_)));
     i->last_sent = now;
     ++i->unanswered_sends;
   }
-  flush();
+  up.pass(std::move(to_parent));
+  send_commands(links_, leader, std::move(to_leader));
 }
 
 void outbox::on_refused(const wire::forward_refused& r) {

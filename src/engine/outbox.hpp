@@ -11,6 +11,7 @@
 
 #include "engine/context.hpp"
 #include "engine/links.hpp"
+#include "engine/relay_up.hpp"
 #include "engine/replica.hpp"
 #include "machine/types.hpp"
 
@@ -33,8 +34,9 @@ class outbox {
   /// Nobody waits for it any more: it is dropped when it was never sent, and carried on in the background otherwise.
   void abandon(ticket);
 
-  /// Sends what can be sent. `session`: the present epoch (zero = none).
-  void pump(session_epoch session, replica*);
+  /// Sends what can be sent: the first time through the relay tree when there is a `parent`, later to the leader
+  /// itself. `session`: the present epoch (zero = none).
+  void pump(session_epoch session, replica*, relay_up&, node_id parent);
   void on_refused(const wire::forward_refused&);
   /// An applied entry; true when it was one of ours.
   bool on_applied(const machine::command&, const machine::answer&);
@@ -73,6 +75,7 @@ class outbox {
   session_epoch session_;
   request_seq last_seq_, acked_;
   node_id sent_to_;
+  node_id through_;  ///< the parent; zero = the leader itself
   term sent_term_;
   std::uint64_t next_ticket_ = 0;
   std::vector<answered> answers_;

@@ -24,6 +24,60 @@ auto broken(std::string what) {
                   ": move it away and start with an empty one; the node joins again and gets the state from its peers");
 }
 
+/// The log as found: entries as far as they are whole, and where they are not.
+struct found_log {
+  std::vector<raft::entry> entries;  ///< behind the last place that is damaged, without a gap
+  hash128_value first, last;         ///< running hashes: after the first of them, and after the last
+  std::optional<log_index> damaged;
+  std::string what;
+};
+
+result<found_log> read_log(const disk::image& image, log_index base, hash128_value base_chain, term base_term) {
+  found_log r;
+  r.last = base_chain;
+  auto next = base.next();
+  auto last_term = base_term;
+  std::optional<hash128_value> chain = base_chain;
+  const auto damaged_at = [&](log_index i, const char* how) {
+    if (r.what.empty()) r.what = fmt::format("log entry {} {}", i, how);
+    r.damaged = i;
+    r.entries.clear();
+    chain.reset();
+  };
+  for (const auto& [key, value] : image.log) {
+    const auto at = from_big_endian(key);
+    if (!at || *at < next.value) return broken(fmt::format("log entry {} is missing", next));
+    if (*at > next.value) {
+      damaged_at(next, "is missing");
+      next = log_index(*at);
+      r.damaged = next.prev();
+    }
+    auto e = wire::decode_log_entry(value, chain);
+    if (!e || e->what.index != next) {
+      damaged_at(next, "fails its checksum");
+    } else {
+      if (e->what.when < last_term || (e->what.kind == raft::entry_kind::configuration && !e->what.conf.well_formed()))
+        return broken(fmt::format("log entry {} does not follow from the one before", next));
+      last_term = e->what.when;
+      chain = r.last = e->chain;
+      if (r.entries.empty()) r.first = e->chain;
+      r.entries.push_back(std::move(e->what));
+    }
+    ++next;
+  }
+  return r;
+}
+
+/// Whether anybody else could have the state, as far as that can still be known.
+bool has_peers(const recovered_state& r) {
+  const auto other = [&](node_id id) { return id && id != r.self; };
+  if (std::ranges::any_of(r.log.snapshot.conf.members(), other)) return true;
+  for (const auto& e : r.log.entries)
+    if (std::ranges::any_of(e.conf.members(), other)) return true;
+  const auto& founded = r.acceptor.committed;
+  return founded && std::ranges::any_of(founded->seeds, [&](const auto& s) { return other(s.id); });
+}
+
 constexpr std::array<std::string_view, 3> end_names = {"left", "removed", "outdated"};
 
 // meta keys: identity, boot_epoch, ended, acceptor, hard_state, log_base, applied.
@@ -46,34 +100,35 @@ result<void> load_log(const disk::image& image, recovered_state& r) {
     if (!n) return broken("the applied index does not decode");
     r.log.applied = std::max(log_index(*n), r.log.snapshot.index);
   }
-  auto chain = r.base_chain;
-  auto next = r.log.snapshot.index.next();
-  auto last_term = r.log.snapshot.when;
-  for (const auto& [key, value] : image.log) {
-    if (from_big_endian(key) != next.value) return broken(fmt::format("log entry {} is missing", next));
-    auto e = wire::decode_log_entry(value, chain);
-    if (!e || e->what.index != next) return broken(fmt::format("log entry {} fails its checksum", next));
-    if (e->what.when < last_term || (e->what.kind == raft::entry_kind::configuration && !e->what.conf.well_formed()))
-      return broken(fmt::format("log entry {} does not follow from the one before", next));
-    last_term = e->what.when;
-    chain = e->chain;
-    r.log.entries.push_back(std::move(e->what));
-    ++next;
+  auto found = read_log(image, r.log.snapshot.index, r.base_chain, r.log.snapshot.when);
+  if (!found) return tl::unexpected(found.error());
+  r.log.entries = std::move(found->entries);
+  r.log_chain = found->last;
+  if (found->damaged) {
+    // What it acknowledged last has to be whole: nobody else can say what that was.
+    if (r.log.entries.empty()) return broken(std::move(found->what));
+    r.damaged = damage{std::move(found->what), std::max(*found->damaged, r.log.applied), found->first};
   }
-  r.log_chain = chain;
-  if (r.log.applied >= next)
-    return broken(fmt::format("state is at {} but the log ends at {}", r.log.applied, next.prev()));
+  if (r.log.applied > r.log.last())
+    return broken(fmt::format("state is at {} but the log ends at {}", r.log.applied, r.log.last()));
   if (!r.log.entries.empty() && r.log.entries.back().when > r.log.hard.current)
     return broken("the log has a later term than the vote record");
   return {};
 }
 
 result<void> load_state(const disk::image& image, recovered_state& r) {
+  auto what = image.state_damage;
   for (const auto& [key, value] : image.state) {
     auto record = wire::decode_record(key, value);
-    if (!record) return broken("a state record does not decode");
-    r.state.push_back(std::move(*record));
+    if (!record && what.empty()) what = "a state record does not decode";
+    if (record) r.state.push_back(std::move(*record));
   }
+  if (!what.empty() && !r.damaged) {
+    r.damaged = damage{std::move(what), r.log.applied, {}};
+    if (!r.log.entries.empty()) wire::encode_log_entry(r.log.entries.front(), r.base_chain, r.damaged->chain);
+  }
+  if (r.damaged && !has_peers(r)) return broken(r.damaged->what);
+  if (r.damaged) r.state.clear();
   for (const auto& [key, value] : image.local) {
     const auto text = as_text(key);
     cursor c;
@@ -89,6 +144,12 @@ result<void> load_state(const disk::image& image, recovered_state& r) {
 
 bytes state_memory_begin() { return machine::memory_begin(); }
 bytes state_memory_end() { return machine::memory_end(); }
+
+disk::batch installed_writes(const raft::snapshot_meta& meta, hash128_value chain, bool kept) {
+  return {disk::erase_range(disk::space::log, log_key(log_index(0)), kept ? log_key(meta.index.next()) : bytes{}),
+          disk::put(disk::space::meta, to_bytes("log_base"), wire::encode(meta, chain)),
+          disk::put(disk::space::meta, to_bytes("applied"), log_key(meta.index))};
+}
 
 disk::op mark_ended(end_of_identity why) {
   return disk::put(disk::space::meta, to_bytes("ended"), to_bytes(end_names[static_cast<std::size_t>(why)]));

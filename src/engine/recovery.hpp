@@ -35,8 +35,18 @@ enum class end_of_identity : std::uint8_t {
   removed,
   outdated,  ///< an older copy of the disk: what it promised and acknowledged since is not on it
 };
+/// Beside an installed state: what `meta` says of it, and which entries go. `kept`: those behind it stay.
+disk::batch installed_writes(const raft::snapshot_meta&, hash128_value chain, bool kept);
 disk::op mark_ended(end_of_identity);
 std::string farewell(end_of_identity);  ///< for people, with what to do
+
+/// Something is damaged that every peer has: applied state, or entries before the log's end. Identity, genesis record,
+/// term, vote and the end of the log are whole.
+struct damage {
+  std::string what;     ///< for people
+  log_index needed;     ///< a state from here on replaces all that is damaged, and takes back nothing
+  hash128_value chain;  ///< running hash after the first of recovered_state::log's entries
+};
 
 struct recovered_state {
   node_id self;
@@ -47,6 +57,9 @@ struct recovered_state {
   hash128_value base_chain;  ///< running hash at log.snapshot.index
   std::vector<machine::record> state;
   std::map<std::string, cursor, std::less<>> cursors;
+  /// Then this is no state to start from before it is healed (healer.hpp): `state` is empty, and the entries are those
+  /// that are whole up to the end of the log, without a gap.
+  std::optional<damage> damaged;
 };
 
 /// The machine as of log.applied: from its records, or, of a founder that has applied nothing yet, from the genesis
@@ -66,8 +79,8 @@ struct prepared {
   recovered_state state;
   disk::batch first_write;
 };
-/// Checks everything (contiguous indexes, checksums, chain, applied within the log); a failure says what is broken and
-/// what to do.
+/// Checks everything (contiguous indexes, checksums, chain, applied within the log). What others can heal is told in
+/// recovered_state::damaged; a failure says what else is broken and what to do.
 result<prepared> recover(const disk::image&, std::uint64_t fresh_random_hi, std::uint64_t fresh_random_lo, bool rejoin);
 
 }  // namespace coterie::engine

@@ -11,6 +11,7 @@
 #include "engine/context.hpp"
 #include "engine/disk_queue.hpp"
 #include "engine/links.hpp"
+#include "engine/reception.hpp"
 #include "machine/machine.hpp"
 #include "raft/core.hpp"
 #include "wire/peer.hpp"
@@ -91,15 +92,6 @@ class replica {
     bool cut = false;     ///< no stream: the chunk goes again when there is one
     instant progress;
   };
-  struct reception {  // from a leader, or a parent
-    node_id from;
-    std::uint64_t id = 0, next = 0;
-    raft::snapshot_meta meta;
-    bool committing = false, continues = false;
-    hash128_value chain;
-    std::vector<machine::record> records;
-  };
-
   void perform(raft::persist_request, std::vector<raft::message> then_send);
   void send(const raft::message&);
   void apply(std::vector<raft::entry>);
@@ -131,7 +123,8 @@ class replica {
   std::deque<delivery> delivered_;       ///< states that were given to others lately
   instant next_chunk_ = instant::min();  ///< when the rate allows it
   std::map<read_id, node_id> reads_;
-  std::optional<reception> receiving_;
+  std::optional<reception> receiving_;  ///< from a leader, or a parent
+  bool receiving_continues_ = false;    ///< the log behind it stays
   std::vector<applied_entry> applied_;
   std::vector<raft::read_state> read_states_;
   bool installed_ = false, role_changed_ = false;

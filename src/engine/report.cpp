@@ -30,7 +30,7 @@ std::string engine::state::node_state() const {
   if (failed) return "failed";
   if (end) return end->leaving ? "leaving" : "stopping";
   if (opt.gossip_only) return "active";
-  if (!replica) return "forming";
+  if (!replica) return healer ? "joining" : "forming";
   if (!is_member()) return "joining";
   return session.valid() ? "active" : "joining";
 }
@@ -56,7 +56,8 @@ wire::status_info engine::state::status() const {
   s.self = ctx.self;
   s.boot = ctx.boot;
   s.state = node_state();
-  if (genesis && (!replica || !genesis->waiting_for().empty())) s.warnings.push_back(genesis->situation());
+  if (healer) s.warnings.push_back(healer->situation());
+  if (genesis && ((!replica && !healer) || !genesis->waiting_for().empty())) s.warnings.push_back(genesis->situation());
   if (replica) {
     const auto& c = replica->core();
     s.leader = c.leader() ? name_of(c.leader()) : "";

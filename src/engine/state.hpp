@@ -14,6 +14,7 @@
 #include "engine/context.hpp"
 #include "engine/disk_queue.hpp"
 #include "engine/engine.hpp"
+#include "engine/healer.hpp"
 #include "engine/job_calls.hpp"
 #include "engine/journal_calls.hpp"
 #include "engine/links.hpp"
@@ -22,6 +23,7 @@
 #include "engine/news.hpp"
 #include "engine/outbox.hpp"
 #include "engine/relay.hpp"
+#include "engine/relay_up.hpp"
 #include "engine/replica.hpp"
 #include "engine/session.hpp"
 #include "engine/snapshot_calls.hpp"
@@ -75,6 +77,8 @@ struct engine::state {
   std::optional<wire::join_answer> judge(const swim::hello&);
   void greet_all();
   void form();
+  void begin_log(recovered_state);
+  void on_healed();
   bool settle_genesis();
   bool settle_members();
   void seek_membership();
@@ -89,6 +93,8 @@ struct engine::state {
   void settle_answers();
   void on_installed();
   void on_reads();
+  void on_read_state(const raft::read_state&);
+  void on_raft(node_id from, const raft::message&);
   void tend_relay();
   relay_members tree_members(std::vector<relay_parent>* strangers = nullptr) const;
   void tend_session();
@@ -104,6 +110,7 @@ struct engine::state {
   void acknowledge(const std::vector<session_keeper::waiting>&);
   void send_to_leader(machine::command_body);
   void on_forward(node_id from, const wire::forward&);
+  void on_forward_refused(const wire::forward_refused&);
 
   // ---- calls.cpp: what clients ask ----
   using linearizable_read = std::variant<wire::list_locks, wire::list_jobs, wire::job_history, wire::reset_journal,
@@ -157,10 +164,12 @@ struct engine::state {
   swim::membership members;
   std::optional<swim::genesis> genesis;
   std::optional<coterie::engine::replica> replica;
+  std::optional<coterie::engine::healer> healer;  ///< before there is a replica, of a node whose data is damaged
   coterie::engine::session session;
   session_keeper keeper;
   coterie::engine::outbox outbox;
   coterie::engine::relay relay;
+  coterie::engine::relay_up relay_up;
   lock_inquiries inquiries;
   lock_calls locks;
   job_calls jobs;

@@ -150,44 +150,26 @@ void replica::on_chunk(node_id from, const wire::snapshot_chunk& c, bool expecte
   if (c.when) core_.step(raft::message{from, ctx_.self, c.when, raft::snapshot_request{c.meta}}, ctx_.now.steady);
   if (c.meta.index <= core_.commit())
     return answer(true, true);  // nothing new; the core's own answer reconnects the log
-  if (c.number == 0) {
-    receiving_ = reception{.from = from, .id = c.transfer, .next = 0, .meta = c.meta, .chain = {}, .records = {}};
-    ctx_.emit(install_begin{});
-  }
-  if (!receiving_ || receiving_->id != c.transfer || receiving_->from != from || receiving_->next != c.number) {
-    if (receiving_ && receiving_->id == c.transfer && c.number < receiving_->next)
-      return answer(true);  // a repeated one
-    return answer(false);
-  }
-  for (const auto& [key, value] : c.items) {
-    if (!machine::in_memory(key)) continue;
-    auto record = wire::decode_record(key, value);
-    if (!record) {
-      ctx_.log(log_level::error, "a received snapshot has a record that does not decode: it is dropped");
-      receiving_.reset();
+  switch (receive(receiving_, from, c, ctx_, disk_)) {
+    case chunk_verdict::refused:
       return answer(false);
-    }
-    receiving_->records.push_back(std::move(*record));
+    case chunk_verdict::repeated:
+      return answer(true);
+    case chunk_verdict::taken:
+      return;
+    case chunk_verdict::last:
+      break;
   }
-  ++receiving_->next;
-  if (!c.last) return disk_.install_chunk(c.items, chunk_saved{from, c.transfer, c.number});
-  disk_.install_chunk(c.items, nobody{});
   // What this turn has brought into the old log reaches the disk before that log goes.
   while (settle()) {
   }
   // What is being sent from here is of a state that goes.
   while (!transfers_.empty()) end_transfer(transfers_.begin()->first, false);
   // The log keeps what follows the snapshot if it really continues it (paper section 7), else it starts over.
-  disk::batch b;
-  const bool continues = core_.term_at(c.meta.index) == c.meta.when;
-  b.push_back(
-      disk::erase_range(disk::space::log, log_key(log_index(0)), continues ? log_key(c.meta.index.next()) : bytes{}));
-  b.push_back(disk::put(disk::space::meta, to_bytes("log_base"), wire::encode(c.meta, c.chain)));
-  b.push_back(disk::put(disk::space::meta, to_bytes("applied"), log_key(c.meta.index)));
-  receiving_->committing = true;
-  receiving_->chain = c.chain;
-  receiving_->continues = continues;
-  disk_.install_commit(std::move(b), snapshot_installed{});
+  auto& r = *receiving_;
+  r.committing = true;
+  receiving_continues_ = core_.term_at(r.meta.index) == r.meta.when;
+  disk_.install_commit(installed_writes(r.meta, r.chain, receiving_continues_), snapshot_installed{});
   core_.on_snapshot_taken();
 }
 
@@ -199,7 +181,7 @@ void replica::on_installed() {
   if (!receiving_ || !receiving_->committing) return;
   auto r = std::move(*receiving_);
   receiving_.reset();
-  if (r.continues) {
+  if (receiving_continues_) {
     while (chain_base_ < r.meta.index) {
       chains_.pop_front();
       ++chain_base_;

@@ -149,6 +149,11 @@ result<restored> from_home(const std::filesystem::path& old, const new_home& o) 
   auto found = engine::recover(*image, 1, 1, false);
   if (!found) return tl::unexpected(found.error());
   auto& r = found->state;
+  if (r.damaged)
+    return fail(errc::unavailable,
+                fmt::format("the data in {} is damaged ({}): take another node's, or start this one, "
+                            "so that it is healed by its peers",
+                            old.string(), r.damaged->what));
   if (!r.acceptor.committed)
     return fail(errc::bad_argument, fmt::format("the node of {} was never in a cluster", old.string()));
 

@@ -66,6 +66,14 @@ result<runtime::driver_options> driver_options_of(const node_options& o) {
                 "cluster keys are not built yet: leave key_file empty, and set insecure to listen beyond loopback");
   if (o.session_ttl < ms(1'000) || o.session_ttl > ms(120'000))
     return fail(errc::bad_argument, fmt::format("session_ttl is 1 to 120 s, not {} ms", o.session_ttl.count()));
+  if (o.max_voters % 2 == 0 || o.max_voters > 7)
+    return fail(errc::bad_argument, fmt::format("max_voters is 1, 3, 5 or 7, not {}", o.max_voters));
+  if (o.standbys > 8) return fail(errc::bad_argument, fmt::format("standbys is 0 to 8, not {}", o.standbys));
+  if (o.relay_fan_out == 0 || o.relay_fan_out > 64)
+    return fail(errc::bad_argument, fmt::format("relay_fan_out is 1 to 64, not {}", o.relay_fan_out));
+  d.engine.voters.max_voters = o.max_voters;
+  d.engine.voters.standbys = o.standbys;
+  d.engine.relay_fan_out = o.relay_fan_out;
   d.engine.name = o.name;
   d.engine.cluster = o.cluster;
   for (const auto& s : o.seeds) {

@@ -88,10 +88,19 @@ result<opened_home> open_home(const driver_options& o) {
   if (!opened) return tl::unexpected(opened.error());
   home.disk = std::move(*opened);
   auto image = home.disk->load(engine::state_memory_begin(), engine::state_memory_end());
+  if (!image) {
+    // If tables are damaged, the next opening finds out which.
+    home.disk.reset();
+    opened = coterie::store::open(o.home);
+    if (!opened) return tl::unexpected(opened.error());
+    home.disk = std::move(*opened);
+    image = home.disk->load(engine::state_memory_begin(), engine::state_memory_end());
+  }
   if (!image) return tl::unexpected(image.error());
   auto p = prepare(*image, o.rejoin);
   if (!p) return tl::unexpected(p.error());
-  const auto lost = lost_writes(*home.disk, p->state.log.last());
+  auto lost = lost_writes(*home.disk, p->state.log.last());
+  if (!lost && o.rejoin && p->state.damaged) lost = p->state.damaged->what;
   if (lost && !o.rejoin)
     return fail(
         errc::unavailable,

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/options.h>
+#include <rocksdb/sst_file_reader.h>
 #include <rocksdb/table.h>
 
 #include <fmt/format.h>
@@ -87,7 +89,11 @@ std::vector<rocksdb::ColumnFamilyDescriptor> families_of(const store::options& o
 
 }  // namespace
 
-void failure_latch::close(const rocksdb::Status& s) { close(s.ToString()); }
+void failure_latch::close(const rocksdb::Status& s) {
+  // No harm if it can't be written: then the same is found again.
+  if (s.IsCorruption()) std::ofstream(std::filesystem::path(directory_) / suspect_file) << s.ToString() << '\n';
+  close(s.ToString());
+}
 
 void failure_latch::close(const std::string& reason) {
   const std::lock_guard lock(mutex_);
@@ -108,6 +114,36 @@ rocks::~rocks() {
   for (auto* f : families) delete f;
 }
 
+std::optional<std::string> rocks::damaged_table(const std::vector<std::size_t>& of) const {
+  for (const auto i : of) {
+    rocksdb::ColumnFamilyMetaData all;
+    db->GetColumnFamilyMetaData(families[i], &all);
+    const auto options = db->GetOptions(families[i]);
+    for (const auto& level : all.levels)
+      for (const auto& file : level.files) {
+        rocksdb::SstFileReader reader(options);
+        auto s = reader.Open(file.db_path + file.name);
+        if (s.ok()) s = reader.VerifyChecksum();
+        if (!s.ok()) return s.ToString();
+      }
+  }
+  return std::nullopt;
+}
+
+rocksdb::Status rocks::replace(std::size_t family, const store::options& o) {
+  const auto described = families_of(o)[family];
+  auto s = db->DropColumnFamily(families[family]);
+  if (!s.ok()) return s;
+  delete std::exchange(families[family], nullptr);
+  return db->CreateColumnFamily(described.options, described.name, &families[family]);
+}
+
+rocksdb::Status rocks::merge_tables(bool on) {
+  for (auto* f : families)
+    if (auto s = db->SetOptions(f, {{"disable_auto_compactions", on ? "false" : "true"}}); !s.ok()) return s;
+  return {};
+}
+
 bool rocks::exists(const std::string& directory) {
   std::error_code error;
   for (const auto& file : std::filesystem::directory_iterator(directory, error)) {
@@ -118,7 +154,7 @@ bool rocks::exists(const std::string& directory) {
 }
 
 rocksdb::Status rocks::open(const std::string& directory, const store::options& o,
-                            const std::shared_ptr<failure_latch>& latch, rocks& to) {
+                            const std::shared_ptr<failure_latch>& latch, bool suspect, rocks& to) {
   // RocksDB would take a directory without CURRENT for an empty one and begin anew
   std::error_code ignored;
   if (exists(directory) && !std::filesystem::exists(std::filesystem::path(directory) / "CURRENT", ignored)) {
@@ -126,7 +162,9 @@ rocksdb::Status rocks::open(const std::string& directory, const store::options& 
   }
   rocksdb::DB* db = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  const auto s = rocksdb::DB::Open(db_options(directory, o, latch), directory, families_of(o), &handles, &db);
+  auto families = families_of(o);
+  for (auto& f : families) f.options.disable_auto_compactions = suspect;
+  const auto s = rocksdb::DB::Open(db_options(directory, o, latch), directory, families, &handles, &db);
   if (s.ok()) {
     to.db.reset(db);
     std::copy(handles.begin(), handles.end(), to.families.begin());

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <rocksdb/db.h>
 #include <rocksdb/listener.h>
@@ -19,7 +20,11 @@
 
 namespace coterie {
 
-/// Closes once, at the first error of the disk, and stays closed; RocksDB's own threads close it, too. Thread-safe.
+/// In the data directory: what was found damaged in the tables, which are to be looked at before they are used again.
+inline constexpr const char* suspect_file = "suspect";
+
+/// Closes once, at the first error of the disk, and stays closed; RocksDB's own threads close it, too. When tables were
+/// found damaged the file `suspect` in the directory says so to the next start. Thread-safe.
 class failure_latch {
  public:
   explicit failure_latch(std::string directory) : directory_(std::move(directory)) {}
@@ -53,12 +58,19 @@ struct rocks {
   ~rocks();
   rocksdb::ColumnFamilyHandle* operator[](disk::space in) const { return families[static_cast<std::size_t>(in)]; }
 
+  /// Which of the tables of these families does not have the contents it was written with, and how; none: all do.
+  std::optional<std::string> damaged_table(const std::vector<std::size_t>& of) const;
+  /// A new, empty family in place of this one, whose tables go without being read. All must be flushed.
+  rocksdb::Status replace(std::size_t family, const store::options&);
+  /// Whether tables are merged by themselves; not while one of them may be damaged.
+  rocksdb::Status merge_tables(bool);
+
   /// Whether there is a database in this directory, be it a damaged one.
   static bool exists(const std::string& directory);
   /// Opens, or creates where there is none. RocksDB's own write-ahead log is not used: what is in the tables was
-  /// flushed, in all families at once.
+  /// flushed, in all families at once. `suspect`: tables stay as they are until merge_tables(true).
   static rocksdb::Status open(const std::string& directory, const store::options&,
-                              const std::shared_ptr<failure_latch>&, rocks& to);
+                              const std::shared_ptr<failure_latch>&, bool suspect, rocks& to);
 };
 
 }  // namespace coterie

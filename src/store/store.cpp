@@ -34,7 +34,8 @@ constexpr std::uint64_t format_version = 2;
 // Keys of the store's own family; the values are u64, big endian.
 constexpr const char* format_key = "format";
 constexpr const char* generation_key = "generation";
-constexpr const char* position_key = "position";  // the newest record of the write-ahead log in the tables
+constexpr const char* position_key = "position";      // the newest record of the write-ahead log in the tables
+constexpr const char* state_lost_key = "state_lost";  // what there was of `state` is gone, and none came in its place
 
 std::string encode(std::uint64_t v) {
   std::string r(8, '\0');
@@ -116,6 +117,10 @@ struct store::impl {
     return ready();
   }
 
+  result<void> check_tables();
+  result<void> give_up_state();
+  void forget_lost_state();
+  result<void> trust_tables();
   result<void> open_log();
   result<std::optional<std::uint64_t>> own_value(const char* key, rocksdb::ReadTier = rocksdb::kReadAllTier);
 
@@ -142,7 +147,9 @@ struct store::impl {
   bool flushing = false;  ///< the tables were told to, because of the log's size
   bool logged = false;    ///< `pending` is in the log, and not yet in the tables
   std::optional<synced_mark> mark;
-  std::string damage;  ///< empty = none
+  std::string damage;        ///< empty = none
+  std::string state_damage;  ///< of `state`, which a snapshot has to replace; empty = none
+  bool state_lost = false;   ///< then nothing of the damaged one is left
 
   std::uint64_t generation = 1;  ///< of the present `state`; an unfinished install writes under the next one
   bool installing = false;
@@ -172,8 +179,11 @@ result<void> store::impl::open_all() {
 }
 
 result<void> store::impl::open_database(const std::string& path) {
-  const auto s = rocks::open(path, o, latch, database);
-  if (s.ok()) return open_log();
+  const auto s = rocks::open(path, o, latch, !read_note(directory.path() / suspect_file).empty(), database);
+  if (s.ok()) {
+    auto r = open_log();
+    return r ? check_tables() : r;
+  }
   const auto name = directory.path().string();
   const auto text = s.ToString();
   if (s.IsInvalidArgument() && text.find("olumn famil") != std::string::npos) {
@@ -225,6 +235,53 @@ result<void> store::impl::open_log() {
   return {};
 }
 
+/// Tables were found damaged. What is in `state` comes again from others; nothing else does.
+result<void> store::impl::check_tables() {
+  const auto note = read_note(directory.path() / suspect_file);
+  const auto lost = own_value(state_lost_key);
+  if (!lost) return tl::unexpected(lost.error());
+  state_lost = lost->has_value();
+  if (state_lost) state_damage = "the state was damaged and is gone";
+  if (note.empty()) return {};
+  const auto state = static_cast<std::size_t>(disk::space::state);
+  std::vector<std::size_t> others;
+  for (std::size_t i = 0; i < database.families.size(); ++i)
+    if (i != state) others.push_back(i);
+  if (const auto what = database.damaged_table(others))
+    return fail(errc::unavailable, fmt::format("the data in {} is damaged ({}): move it away and start again, the node "
+                                               "then joins under a new id",
+                                               directory.path().string(), *what));
+  if (const auto what = database.damaged_table({state})) state_damage = *what;
+  if (state_damage.empty()) return trust_tables();
+  return {};
+}
+
+/// The damaged tables of `state` go, without being read again. That it is gone is durable before.
+result<void> store::impl::give_up_state() {
+  if (state_lost || state_damage.empty()) return {};
+  pending.Put(database.families[rocks::own], state_lost_key, encode(1));
+  if (auto r = commit_through(true); !r) return r;
+  // No record of the log may speak of the old family.
+  if (auto r = flush_tables(true); !r) return r;
+  if (auto r = checked(database.replace(static_cast<std::size_t>(disk::space::state), o)); !r) return r;
+  state_lost = true;
+  return trust_tables();
+}
+
+/// Goes with the batch that puts another state in its place.
+void store::impl::forget_lost_state() {
+  if (state_damage.empty()) return;
+  pending.Delete(database.families[rocks::own], state_lost_key);
+  state_damage.clear();
+  state_lost = false;
+}
+
+result<void> store::impl::trust_tables() {
+  std::error_code ignored;
+  std::filesystem::remove(directory.path() / suspect_file, ignored);
+  return checked(database.merge_tables(true));
+}
+
 result<void> store::impl::open_contents(bool existed) {
   const auto format = own_value(format_key);
   if (!format) return tl::unexpected(format.error());
@@ -257,6 +314,7 @@ result<void> store::impl::open_contents(bool existed) {
   const auto current = own_value(generation_key);
   if (!current) return tl::unexpected(current.error());
   generation = current->value_or(1);
+  if (!state_damage.empty()) return {};
   // what an unfinished install or an interrupted clean-up left
   auto r = drop_generations(0, generation);
   return r ? drop_generations(generation + 1, UINT64_MAX) : r;
@@ -379,6 +437,14 @@ result<void> store::impl::drop_log() {
 
 result<void> store::write(std::span<const disk::batch* const> batches, bool sync) {
   if (auto r = impl_->up_to_date(); !r) return r;
+  const auto erases_state = [](const disk::op& op) {
+    return op.what == disk::op::kind::erase_range && op.in == disk::space::state && op.key.empty() && op.end.empty();
+  };
+  if (!impl_->state_damage.empty() &&
+      std::ranges::any_of(batches, [&](const auto* b) { return std::ranges::any_of(*b, erases_state); })) {
+    if (auto r = impl_->give_up_state(); !r) return r;
+    impl_->forget_lost_state();
+  }
   for (const auto* b : batches) impl_->add(*b, impl_->generation);
   return impl_->commit(sync);
 }
@@ -464,7 +530,8 @@ result<disk::image> store::load(const bytes& state_begin, const bytes& state_end
   auto ok = read(disk::space::meta, r.meta, {}, {});
   if (ok) ok = read(disk::space::log, r.log, {}, {});
   if (ok) ok = read(disk::space::local, r.local, {}, {});
-  if (ok) ok = read(disk::space::state, r.state, state_begin, state_end);
+  r.state_damage = impl_->state_damage;
+  if (ok && r.state_damage.empty()) ok = read(disk::space::state, r.state, state_begin, state_end);
   if (!ok) return tl::unexpected(ok.error());
   return r;
 }
@@ -493,6 +560,7 @@ result<void> store::impl::drop_generations(std::uint64_t from, std::uint64_t to)
 
 result<void> store::install_begin() {
   if (auto r = impl_->up_to_date(); !r) return r;
+  if (auto r = impl_->give_up_state(); !r) return r;
   impl_->installing = true;
   return impl_->drop_generations(impl_->generation + 1, UINT64_MAX);
 }
@@ -515,6 +583,7 @@ result<void> store::install_commit(const disk::batch& what) {
   if (auto r = impl_->flush_tables(true); !r) return r;  // the chunks
   const auto next = impl_->generation + 1;
   impl_->pending.Put(impl_->database.families[rocks::own], generation_key, encode(next));
+  impl_->forget_lost_state();
   impl_->add(what, next);
   if (auto r = impl_->commit_through(true); !r) return r;
   impl_->generation = next;

@@ -84,6 +84,9 @@ class store {
   result<void> install_commit(const disk::batch& what);
 
   /// Everything that a node reads at its start: of `state` the keys in [state_begin, state_end), an empty end = all.
+  /// After tables were found damaged the next opening looks at all of them. When they are those of `state`, that is
+  /// told in image::state_damage until another state is installed or all of it is erased, and nothing else may be done
+  /// to `state` meanwhile; others: errc::unavailable at the opening.
   result<disk::image> load(const bytes& state_begin, const bytes& state_end);
 
   // ---- what the runtime watches ------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ struct decoded_entry {
   raft::entry what;
   hash128_value chain;
 };
-result<decoded_entry> decode_log_entry(byte_view, hash128_value previous_chain);  ///< bad checksum or chain: failure
+/// Bad checksum or chain: failure. Without the chain of the entry before only the checksum is looked at.
+result<decoded_entry> decode_log_entry(byte_view, std::optional<hash128_value> previous_chain);
 
 /// Stored values.
 shared_bytes encode(const machine::record&);

@@ -54,15 +54,16 @@ shared_bytes encode_log_entry(const raft::entry& v, hash128_value previous_chain
   return out;
 }
 
-result<decoded_entry> decode_log_entry(byte_view b, hash128_value previous_chain) {
+result<decoded_entry> decode_log_entry(byte_view b, std::optional<hash128_value> previous_chain) {
   if (b.size() < payload_at) return fail(errc::bad_argument, "log entry too short");
   if (load64(b.data()) != hash64(b.subspan(chain_at))) return fail(errc::bad_argument, "log entry: wrong checksum");
   if (b[version_at] != layout_version) return fail(errc::bad_argument, "log entry: unknown version");
   const hash128_value chain = load_chain(b);
-  bytes linked = copy(b);
-  store_chain(linked, previous_chain);
-  if (hash128(byte_view(linked).subspan(chain_at)) != chain) {
-    return fail(errc::bad_argument, "log entry does not follow the one before it");
+  if (previous_chain) {
+    bytes linked = copy(b);
+    store_chain(linked, *previous_chain);
+    if (hash128(byte_view(linked).subspan(chain_at)) != chain)
+      return fail(errc::bad_argument, "log entry does not follow the one before it");
   }
   raft::entry v{
       term(load64(&b[term_at])), log_index(load64(&b[index_at])), static_cast<raft::entry_kind>(b[kind_at]), {}, {}};

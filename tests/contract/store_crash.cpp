@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/big_endian.hpp"
 #include "base/random.hpp"
 #include "contract/store_disks.hpp"
 #include "contract/store_process.hpp"
@@ -251,6 +252,115 @@ TEST_CASE("a table that is damaged stops the store at the read", "[store]") {
   CHECK(image.error().code == errc::closed);
   REQUIRE((*s)->failed());
   CHECK_FALSE((*s)->write(batch_of(1), false));
+}
+
+namespace {
+std::vector<disk::item> many_items() {
+  rng r(5);
+  std::vector<disk::item> items;
+  for (std::uint64_t i = 1; i <= 500; ++i) {
+    bytes value(200);
+    for (auto& b : value) b = std::byte(r.below(256));
+    items.emplace_back(big_endian(i), value);
+  }
+  return items;
+}
+/// A home whose tables of this space are large and damaged, and the others are not; and what was found first.
+void damage_tables_of(disk::space in, const fs::path& home) {
+  {
+    auto s = must(store::open(home, small_options()));
+    disk::batch b{disk::put(disk::space::meta, to_bytes("vote"), to_bytes("kept"))};
+    for (const auto& [key, value] : many_items())
+      if (in != disk::space::state) b.push_back(disk::put(in, key, value));
+    must(s->write(b, true));
+    must(s->install_begin());
+    if (in == disk::space::state) must(s->install_chunk(many_items()));
+    must(s->install_commit({}));  // flushes
+  }
+  std::size_t damaged = 0;
+  for (const auto& f : files(home / "db", ".sst"))
+    if (fs::file_size(f) > 50'000) flip(f, fs::file_size(f) / 2), ++damaged;
+  REQUIRE(damaged > 0);
+  // The first start meets it, or finds it when all is read.
+  auto s = store::open(home, small_options());
+  if (!s) return;
+  const auto image = (*s)->load({}, {});
+  REQUIRE_FALSE(image);
+  CHECK((*s)->failed());
+}
+std::string vote_of(const disk::image& i) {
+  for (const auto& [key, value] : i.meta)
+    if (as_text(key) == "vote") return to_text(value);
+  return "";
+}
+}  // namespace
+
+TEST_CASE("damaged tables of the state are told, and go when another state comes", "[store]") {
+  temporary_directory t;
+  damage_tables_of(disk::space::state, t.path());
+  auto s = must(store::open(t.path(), small_options()));
+  auto image = must(s->load({}, {}));
+  INFO(image.state_damage);
+  REQUIRE(image.state_damage.find("orruption") != std::string::npos);
+  CHECK(image.state.empty());
+  CHECK(vote_of(image) == "kept");
+  const auto again = [&] {
+    s.reset();
+    s = must(store::open(t.path(), small_options()));
+    image = must(s->load({}, {}));
+  };
+  SECTION("each start says so until then") {
+    again();
+    REQUIRE_FALSE(image.state_damage.empty());
+  }
+  SECTION("one that does not come whole is none") {
+    must(s->install_begin());
+    must(s->install_chunk(std::vector{item("half", "1")}));
+    again();
+    REQUIRE_FALSE(image.state_damage.empty());
+    must(s->install_begin());
+    must(s->install_chunk(std::vector{item("half", "1")}));
+    must(s->install_begin());
+  }
+  SECTION("nor does it come back when everything is erased") {
+    auto b = disk::erase_everything();
+    b.push_back(disk::put(disk::space::state, to_bytes("new"), to_bytes("1")));
+    must(s->write(b, true));
+    for (int i = 0; i < 2; ++i) {
+      image = must(s->load({}, {}));
+      CHECK(image.state_damage.empty());
+      CHECK(image.meta.empty());
+      CHECK(image.state == std::vector{item("new", "1")});
+      again();
+    }
+    return;
+  }
+  must(s->install_begin());
+  must(s->install_chunk(std::vector{item("new", "1")}));
+  must(s->install_commit({disk::put(disk::space::meta, to_bytes("applied"), to_bytes("9"))}));
+  for (int i = 0; i < 2; ++i) {
+    image = must(s->load({}, {}));
+    CHECK(image.state_damage.empty());
+    CHECK(image.state == std::vector{item("new", "1")});
+    CHECK(vote_of(image) == "kept");
+    again();
+  }
+  CHECK_FALSE(fs::exists(t.path() / "suspect"));
+  // Nothing of the damaged ones is left that could be met later.
+  must(s->write(batch_of(1), true));
+  must(s->install_begin());
+  must(s->install_chunk(many_items()));
+  must(s->install_commit({}));
+  CHECK_FALSE(s->failed());
+}
+
+TEST_CASE("damaged tables of anything else are refused", "[store]") {
+  temporary_directory t;
+  damage_tables_of(GENERATE(disk::space::log, disk::space::meta, disk::space::local), t.path());
+  const auto s = store::open(t.path(), small_options());
+  REQUIRE_FALSE(s);
+  CHECK(s.error().code == errc::unavailable);
+  CHECK(s.error().message.find("the data in " + t.path().string() + " is damaged (") == 0);
 }
 
 TEST_CASE("a lost or damaged mark is a damage", "[store]") {

@@ -159,6 +159,29 @@ void durability_checker::sent(std::size_t from, byte_view frame) {
   }
 }
 
+void heal_checker::after_step(std::size_t i) {
+  if (!had_[i]) return;
+  const auto* r = world_.node(i).look().raft;
+  if (!r) return;
+  const auto had = std::move(*had_[i]);
+  had_[i].reset();
+  const auto fail = [&](const std::string& what) { world_.watch.violation(world_.name(i) + " is healed " + what); };
+  if (r->current_term() < had.hard.current) fail(fmt::format("and was in term {} before", had.hard.current));
+  if (r->applied() < had.applied) fail(fmt::format("to {} and had applied {}", r->applied(), had.applied));
+  const auto base = r->first_index().prev();
+  if (base >= had.last()) return;
+  const auto term_had = [&](log_index k) {
+    return k == had.snapshot.index ? had.snapshot.when
+                                   : had.entries[static_cast<std::size_t>(distance(had.snapshot.index, k)) - 1].when;
+  };
+  if (base < had.snapshot.index || r->term_at(base) != term_had(base)) return;
+  // Another entry in its place came in the same turn, from a leader.
+  for (auto k = base.next(); k <= had.last() && r->term_at(k) != std::nullopt; ++k)
+    if (r->term_at(k) != term_had(k)) return;
+  if (r->last_index() < had.last())
+    fail(fmt::format("with a log that ends at {}, not at {}", r->last_index(), had.last()));
+}
+
 void membership_checker::after_step(std::size_t i) {
   constexpr std::uint64_t now_and_then = 64;
   if (++looked_[i] % now_and_then != 0) return;

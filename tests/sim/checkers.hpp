@@ -67,6 +67,20 @@ class durability_checker {
   world& world_;
 };
 
+/// A node that was damaged and healed has all that it had promised: its term, what it applied, and every entry behind
+/// the state that it got, unless that is of another history (docs/consensus.md 1.6).
+class heal_checker {
+ public:
+  explicit heal_checker(world& w) : world_(w), had_(world::max_nodes) {}
+  void damaged(std::size_t node, const raft::recovered& before) { had_[node] = before; }
+  void forget(std::size_t node) { had_[node].reset(); }
+  void after_step(std::size_t node);
+
+ private:
+  world& world_;
+  std::vector<std::optional<raft::recovered>> had_;
+};
+
 /// Evidence is monotone: what a node believes of another never goes back in (incarnation, state)
 /// (docs/membership.md); looked at now and then.
 class membership_checker {

@@ -62,7 +62,7 @@ class scenario {
     if (world_.left(i)) work_.forget(i);
     world_.start(i);
     // What the message says: an empty directory, and the peers have the rest.
-    if (world_.damaged(i)) {
+    if (world_.refused(i)) {
       world_.wipe(i);
       work_.forget(i);
     }

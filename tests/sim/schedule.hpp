@@ -61,7 +61,7 @@ enum class fault_kind : std::uint8_t {
   disk_full,   ///< `x` = 0: the reserve is reached; 1: writes fail
   disk_stall,  ///< syncs wait for the end of it
   wipe,        ///< crash, and the disk is empty when it comes back
-  bit_rot,     ///< crash, and a bit of the disk is wrong: refused, then emptied
+  bit_rot,     ///< crash, and a bit of the disk is wrong: healed by others; or refused, then emptied
   old_disk,    ///< a copy is made now and put back after the heal: noticed, or harmless
   clone,       ///< a copy is made now and started in place of `other` after the heal: refused
   // clock

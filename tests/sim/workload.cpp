@@ -27,11 +27,22 @@ std::string journal_of(const operation& o) { return journal_names[o.name % journ
 }  // namespace
 
 workload::workload(world& w)
-    : consensus(w), durability(w), membership(w), locks(w), jobs(w), journals(w), caches(w), messages(w), world_(w) {
+    : consensus(w),
+      durability(w),
+      heals(w),
+      membership(w),
+      locks(w),
+      jobs(w),
+      journals(w),
+      caches(w),
+      messages(w),
+      world_(w) {
   w.watch.stepped = [this](std::size_t i) {
     consensus.after_step(i);
+    heals.after_step(i);
     membership.after_step(i);
   };
+  w.watch.damaged = [this](std::size_t i, const raft::recovered& before) { heals.damaged(i, before); };
   w.watch.sent = [this](std::size_t from, std::size_t, byte_view frame) { durability.sent(from, frame); };
   w.watch.answered = [this](std::size_t i, engine::call_id id, const wire::response& r, bool last) {
     if (const auto* f = std::get_if<failure>(&r)) {

@@ -24,6 +24,7 @@ class workload {
   /// A node whose disk was emptied, or that comes back as somebody new, starts over.
   void forget(std::size_t node) {
     journals.forget(node);
+    heals.forget(node);
     messages.forget(world_.name(node));
   }
 
@@ -32,6 +33,7 @@ class workload {
 
   consensus_checker consensus;
   durability_checker durability;
+  heal_checker heals;
   membership_checker membership;
   lock_checker locks;
   job_checker jobs;

@@ -162,9 +162,10 @@ void world::start(std::size_t i) {
   auto r = draw(lane::life, i, 1);
   const auto image = n.disk.load(engine::state_memory_begin(), engine::state_memory_end());
   auto p = engine::recover(image, r.next(), r.next(), left(i));
-  if (n.rotten) {
-    if (p) watch.violation(n.name + " starts on a damaged disk");
-    return trace(i, "can't start: " + (p ? std::string() : p.error().message));
+  if (std::exchange(n.rotten, false)) {
+    n.refused = !p;
+    if (!p) return trace(i, "can't start: " + p.error().message);
+    if (!p->state.damaged) watch.violation(n.name + " starts on a damaged disk");
   }
   if (!p) return watch.violation(fmt::format("{} can't recover: {}", n.name, p.error().message));
   if (!n.disk.write(p->first_write, true)) {
@@ -277,19 +278,26 @@ void world::wipe(std::size_t i) {
   COTERIE_ASSERT(!up(i));
   trace(i, "loses its disk");
   nodes_[i]->disk = test::memory_disk();
-  nodes_[i]->rotten = false;
+  nodes_[i]->rotten = nodes_[i]->refused = false;
 }
 
-// In the log, whose entries carry their own checksums; in everything else the store's blocks do (tests/contract).
+// Of the log, whose entries carry their own checksums, or of the state, whose blocks do. The rest is refused at the
+// start (tests/contract).
 void world::damage(std::size_t i) {
   COTERIE_ASSERT(!up(i));
   auto& n = *nodes_[i];
   auto r = draw(lane::power, i);
-  n.rotten = n.disk.corrupt(r, disk::space::log);
-  trace(i, n.rotten ? "has a bit of its log turned over" : "has no log to damage");
+  const auto before =
+      engine::recover(n.disk.load(engine::state_memory_begin(), engine::state_memory_end()), 1, 1, false);
+  const auto where = r.chance(0.7) ? disk::space::log : disk::space::state;
+  if (!before || before->state.damaged || left(i) || !n.disk.corrupt(r, where))
+    return trace(i, "has nothing to damage");
+  n.rotten = true;
+  trace(i, where == disk::space::log ? "has a bit of its log turned over" : "has a bit of its state turned over");
+  if (watch.damaged) watch.damaged(i, before->state.log);
 }
 
-bool world::damaged(std::size_t i) const { return nodes_[i]->rotten; }
+bool world::refused(std::size_t i) const { return nodes_[i]->refused; }
 
 void world::pause(std::size_t i) {
   if (!up(i)) return;

@@ -30,7 +30,8 @@ struct watcher {
   std::function<void(std::size_t node)> stepped;  ///< after each engine step
   std::function<void(std::size_t node, engine::call_id, const wire::response&, bool last)> answered;
   std::function<void(std::size_t node)> started, ended;  ///< a process began, or is about to be gone
-  std::function<void(std::size_t from, std::size_t to, byte_view frame)> sent;  ///< before a frame leaves
+  std::function<void(std::size_t from, std::size_t to, byte_view frame)> sent;   ///< before a frame leaves
+  std::function<void(std::size_t node, const raft::recovered& before)> damaged;  ///< what its disk held
   std::function<void(std::string)> violation;
 };
 
@@ -62,7 +63,8 @@ class world {
   const std::map<death, std::uint64_t>& deaths() const { return deaths_; }
   void wipe(std::size_t);    ///< empties the disk of a node that is down
   void damage(std::size_t);  ///< one bit of the disk of a node that is down
-  bool damaged(std::size_t) const;
+  /// Its disk is damaged so that it refuses to start.
+  bool refused(std::size_t) const;
   void pause(std::size_t);  ///< SIGSTOP; goes on when as many have resumed it
   void resume(std::size_t);
   bool up(std::size_t) const;
@@ -209,7 +211,7 @@ struct world::simulated_node {
   // disk
   test::memory_disk disk;
   std::deque<engine::action> disk_queue;
-  bool disk_busy = false, look_due = false, read_fails = false, disk_full = false, rotten = false;
+  bool disk_busy = false, look_due = false, read_fails = false, disk_full = false, rotten = false, refused = false;
   virtual_time stalled_until{}, disk_looks{};
   struct own_end {
     crash_point where;

@@ -98,6 +98,7 @@ class memory_disk {
     step back;
     auto& state = spaces_[at(disk::space::state)];
     back.state = std::exchange(state, std::make_shared<map>(std::move(*incoming_)));
+    back.state_rotten = std::exchange(state_rotten_, false);
     incoming_.reset();
     for (const auto& o : what) apply(o, back);
     undo_.push_back(std::move(back));
@@ -117,7 +118,10 @@ class memory_disk {
     r.meta = range(whole{disk::space::meta, {}, {}}).items;
     r.log = range(whole{disk::space::log, {}, {}}).items;
     r.local = range(whole{disk::space::local, {}, {}}).items;
-    r.state = range(whole{disk::space::state, state_begin, state_end}).items;
+    if (state_rotten_)
+      r.state_damage = "a block of the state fails its checksum";
+    else
+      r.state = range(whole{disk::space::state, state_begin, state_end}).items;
     return r;
   }
 
@@ -152,7 +156,8 @@ class memory_disk {
   /// `good` more syncs succeed, the next one fails, and everything after it.
   void fail_sync_after(std::size_t good) { syncs_until_failure_ = good; }
   bool failed() const { return failed_; }
-  /// Bit rot: flips one bit of one value in this space; false when there is no value to damage.
+  /// Bit rot: flips one bit of one value in this space; false when there is no value to damage. In `state`, which has
+  /// no checksums of its own, load notices it, as the store's blocks do.
   bool corrupt(rng& random, disk::space in) {
     map& m = own(in);
     if (m.empty()) return false;
@@ -161,6 +166,7 @@ class memory_disk {
     bytes b = copy(it->second.view());
     b[random.below(b.size())] ^= std::byte{1} << static_cast<int>(random.below(8));
     it->second = shared_bytes(std::move(b));
+    state_rotten_ |= in == disk::space::state;
     return true;
   }
 
@@ -192,6 +198,7 @@ class memory_disk {
     };
     std::vector<change> changes;
     std::shared_ptr<map> state;  ///< of an install: the whole space as it was
+    bool state_rotten = false;
   };
 
   static std::size_t at(disk::space in) { return static_cast<std::size_t>(in); }
@@ -231,6 +238,7 @@ class memory_disk {
         }
         break;
       case disk::op::kind::erase_range:
+        if (o.in == disk::space::state && o.key.empty() && o.end.empty()) state_rotten_ = false;
         for (auto it = m.lower_bound(o.key); it != m.end() && (o.end.empty() || it->first < o.end); it = m.erase(it))
           back.changes.push_back({o.in, it->first, std::move(it->second)});
         break;
@@ -245,14 +253,16 @@ class memory_disk {
         own(c->in).erase(c->key);
       }
     }
-    if (back.state) spaces_[at(disk::space::state)] = std::move(back.state);
+    if (!back.state) return;
+    spaces_[at(disk::space::state)] = std::move(back.state);
+    state_rotten_ = back.state_rotten;
   }
 
   spaces spaces_{std::make_shared<map>(), std::make_shared<map>(), std::make_shared<map>(), std::make_shared<map>()};
   std::map<std::uint64_t, spaces> views_;
   std::optional<map> incoming_;
   std::vector<step> undo_;  ///< one for each batch since the last sync
-  bool failed_ = false;
+  bool failed_ = false, state_rotten_ = false;
   std::optional<std::size_t> syncs_until_failure_;
   std::uint64_t syncs_ = 0;
 };

@@ -35,6 +35,7 @@ struct run_options {
   std::map<std::string, std::string> tags;
   ms session_ttl{5'000};
   bool bootstrap_single = false, rejoin = false, gossip_only = false, insecure = false;
+  unsigned max_voters = 5, standbys = 2, relay_fan_out = 8;
   std::map<std::string, runner_options> runners;
 };
 /// Fills what the file says and the command line (the names in `given`) does not.

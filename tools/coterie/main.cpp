@@ -132,6 +132,12 @@ class grammar {
     r->add_option("--log", run_.log_level, "least level to log")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();
+    const auto advanced = [&](const char* name, unsigned& to, const char* help) {
+      r->add_option(name, to, help)->capture_default_str()->group("How the log is spread; the same on all nodes");
+    };
+    advanced("--max-voters", run_.max_voters, "1, 3, 5 or 7 vote, when so many are there");
+    advanced("--standbys", run_.standbys, "so many more are kept ready to vote");
+    advanced("--relay-fan-out", run_.relay_fan_out, "so many of the others are fed by one node");
     for (const auto* o : {"--key", "--http", "--shared-home", "--tls-cert", "--tls-key", "--tls-ca"})
       refuse(r, o, true, "not built yet");
     refuse(r, "--passive", false, "not built yet");

@@ -42,6 +42,11 @@ std::string text(const toml::node& n, const std::string& file, std::string_view 
   wrong(file, fmt::format("{} must be a text", key));
 }
 
+unsigned number(const toml::node& n, const std::string& file, std::string_view key) {
+  const auto v = n.value_exact<std::int64_t>();
+  if (!v || *v < 0 || *v > 1'000'000) wrong(file, fmt::format("{} must be a whole number", key));
+  return static_cast<unsigned>(*v);
+}
 bool flag(const toml::node& n, const std::string& file, std::string_view key) {
   if (const auto b = n.value_exact<bool>()) return *b;
   wrong(file, fmt::format("{} must be true or false", key));
@@ -96,8 +101,12 @@ void take(run_options& o, const std::string& key, const toml::node& v) {
                                                        {"cluster", &o.cluster}, {"log", &o.log_level}};
   const std::map<std::string_view, bool*> flags{
       {"rejoin", &o.rejoin}, {"gossip-only", &o.gossip_only}, {"insecure", &o.insecure}};
+  const std::map<std::string_view, unsigned*> numbers{
+      {"max-voters", &o.max_voters}, {"standbys", &o.standbys}, {"relay-fan-out", &o.relay_fan_out}};
   if (const auto w = words.find(key); w != words.end()) {
     *w->second = text(v, file, key);
+  } else if (const auto n = numbers.find(key); n != numbers.end()) {
+    *n->second = number(v, file, key);
   } else if (const auto f = flags.find(key); f != flags.end()) {
     *f->second = flag(v, file, key);
   } else if (key == "seeds") {
@@ -288,6 +297,9 @@ node_options options_of(const run_options& o) {
   n.local_home = o.data;
   n.tags = o.tags;
   n.session_ttl = o.session_ttl;
+  n.max_voters = o.max_voters;
+  n.standbys = o.standbys;
+  n.relay_fan_out = o.relay_fan_out;
   n.bootstrap_single = o.bootstrap_single;
   n.gossip_only = o.gossip_only;
   n.rejoin = o.rejoin;

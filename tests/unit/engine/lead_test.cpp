@@ -36,7 +36,7 @@ struct led_world : active_nodes {
     for (const auto& c : list) f.commands.push_back(wire::encode(c));
     return f;
   }
-  static machine::journal_append entry() { return {"orders", "", {{"t", "m"}}}; }
+  static machine::journal_append entry(std::string to = "orders") { return {std::move(to), "", {{"t", "m"}}}; }
   bool has(std::string_view journal) const { return (*this)[leader].look().machine->journals().contains(journal); }
 };
 
@@ -65,14 +65,23 @@ TEST_CASE("nobody ends another's session by a forwarded command") {
   REQUIRE(w[w.leader].look().machine->session(s) != nullptr);
 }
 
-TEST_CASE("who does not lead says that nothing was done") {
+TEST_CASE("who does not lead passes commands on, and says that nothing was done when it knows no leader") {
   led_world w;
-  w.say(w.other, w.third, w.forward({w.command(w.session(w.other), 7, w.entry())}));
+  w.say(w.other, w.third, w.forward({w.command(w.session(w.other), 6, w.entry())}));
+  REQUIRE(w.refused.empty());
+  REQUIRE(w.run_until([&] { return w.has("orders"); }, 1s));
+  w.lose = [&](std::size_t from, std::size_t, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    return w.spy(from, m) || (r && std::holds_alternative<raft::vote_request>(r->body));
+  };
+  w.cut(w.leader);
+  REQUIRE(w.run_until([&] { return !w[w.third].look().raft->leader(); }, 2s));
+  w.say(w.other, w.third, w.forward({w.command(w.session(w.other), 7, w.entry("late"))}));
   REQUIRE(w.refused.size() == 1);
   REQUIRE(w.refused.front().code == errc::unavailable);
   REQUIRE(w.refused.front().requests.front() == std::pair(w.session(w.other), request_seq(7)));
   w.run(100ms);
-  REQUIRE(!w.has("orders"));
+  REQUIRE(!w[w.third].look().machine->journals().contains("late"));
 }
 
 TEST_CASE("a leader whose disk is nearly full refuses what fills it, and does the rest") {

@@ -54,6 +54,10 @@ struct relay_world : active_nodes {
     for (int i = 0; i < n; ++i)
       REQUIRE(is<wire::appended>(ask(at, wire::append_journal{"orders", "", {{"t", std::string(100, 'x')}}})));
   }
+  std::optional<wire::response> first(engine::call_id id) {
+    const auto& a = answers(id).list;
+    return a.empty() ? std::nullopt : std::optional(a.front());
+  }
   /// The running hash of the log at an entry, as the disk has it (docs/storage.md, Log entries).
   hash128_value chain(std::size_t i, log_index at) {
     const auto e = disk(i).durable(disk::space::log, engine::log_key(at));
@@ -136,6 +140,141 @@ TEST_CASE("a session of an observer is renewed through its parents") {
     for (const auto i : w.observers()) REQUIRE(w.active(i));
     for (const auto i : w.observers()) CHECK(w.logged(i, "the session lapsed") == 0);
   }
+}
+
+namespace {
+/// What comes to the leader of reads and commands.
+struct asked {
+  std::size_t reads = 0, forwards = 0;
+  std::set<std::size_t> senders;
+  bool spy(const relay_world& w, std::size_t leader, std::size_t from, std::size_t to, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    const bool read = r && std::holds_alternative<raft::read_request>(r->body);
+    if (to != leader || (!read && !std::holds_alternative<wire::forward>(m)) || w.end_of(from)) return false;
+    ++(read ? reads : forwards);
+    senders.insert(from);
+    return false;
+  }
+};
+/// All of them at once: nobody has an answer before the last one has asked.
+template <class Request>
+std::vector<engine::call_id> ask_all(relay_world& w, const std::vector<std::size_t>& nodes, std::uint64_t first_id,
+                                     const Request& r) {
+  std::vector<engine::call_id> ids;
+  for (const auto i : nodes) {
+    ids.push_back(engine::call_id(first_id + i));
+    w.tell(i, engine::call{ids.back(), r, {}});
+  }
+  w.settle();
+  return ids;
+}
+}  // namespace
+
+TEST_CASE("reads and commands of observers go up the tree: the leader's work does not grow with their number") {
+  for (const std::size_t n : {9, 21}) {
+    auto o = few_voters(0, 2);
+    o.raft.max_read_rounds = 1;
+    relay_world w(n, 0, o);
+    const auto leader = *w.leader();
+    const auto all = w.observers();
+    REQUIRE(all.size() == n - 3);
+    asked seen;
+    w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+      return seen.spy(w, leader, from, to, m);
+    };
+    const auto ids = ask_all(w, all, 1'000'000, wire::wait_visible{});
+    REQUIRE(
+        w.run_until([&] { return std::ranges::all_of(ids, [&](auto id) { return is<wire::done>(w.first(id)); }); }));
+    // Two voters and two children of its own, each with one question for what came first, and one for what came ...
+    CHECK(seen.senders.size() <= 4);
+    // ... from each level below.
+    std::uint32_t depth = 0;
+    for (const auto i : all) depth = std::max(depth, w.status(i).place.depth);
+    CHECK(seen.reads <= 4 * (depth + 2));
+    CHECK((n == 9 || seen.reads < all.size()));
+    seen = {};
+    const auto written = ask_all(w, all, 2'000'000, wire::append_journal{"orders", "", {{"t", "m"}}});
+    REQUIRE(w.run_until(
+        [&] { return std::ranges::all_of(written, [&](auto id) { return is<wire::appended>(w.first(id)); }); }));
+    CHECK(seen.senders.size() <= 4);
+    REQUIRE(w.run_until([&] { return w.settled(); }));
+    for (const auto i : all)
+      REQUIRE(expect<wire::entries>(w.ask(i, wire::peek_journal{"orders"})).list.size() == all.size());
+  }
+}
+
+TEST_CASE("an observer whose parent does not answer asks the leader itself") {
+  relay_world w(8, 1, 2);
+  const auto leader = *w.leader();
+  std::size_t child = w.size(), parent = w.size();
+  for (const auto i : w.observers())
+    for (std::size_t p = 0; p < w.size(); ++p)
+      if (w.status(i).place.parent == w.status(p).node && p != leader) child = i, parent = p;
+  REQUIRE(child < w.size());
+  bool deaf = true;
+  asked seen;
+  w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+    seen.spy(w, leader, from, to, m);
+    const auto* r = std::get_if<raft::message>(&m);
+    const bool read = r && std::holds_alternative<raft::read_request>(r->body);
+    return deaf && from == child && to == parent && (read || std::holds_alternative<wire::forward>(m));
+  };
+  const bool read = GENERATE(true, false);
+  const auto goes = [&] {
+    return read ? is<wire::done>(w.ask(child, wire::wait_visible{}, 3s))
+                : is<wire::appended>(w.ask(child, wire::append_journal{"orders", "", {{"t", "m"}}}, 3s));
+  };
+  CHECK(goes());
+  CHECK(seen.senders.contains(child));
+  // And its parent again when that is well.
+  deaf = false;
+  w.run(1s);
+  seen = {};
+  CHECK(goes());
+  CHECK_FALSE(seen.senders.contains(child));
+}
+
+TEST_CASE("a read is merged only into a question that starts after it (etcd#20418)", "[lesson]") {
+  auto o = few_voters(0, 2);
+  o.raft.max_read_rounds = 1;
+  relay_world w(8, 0, o);
+  const auto leader = *w.leader();
+  std::size_t child = w.size(), parent = w.size();
+  for (const auto i : w.observers())
+    for (std::size_t p = 0; p < w.size(); ++p)
+      if (w.status(i).place.parent == w.status(p).node && p != leader) child = i, parent = p;
+  REQUIRE(child < w.size());
+  std::set<std::uint64_t> questions;
+  bool lost = true;
+  w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    if (r == nullptr) return false;
+    if (const auto* q = std::get_if<raft::read_request>(&r->body); q && from == child && to == parent)
+      REQUIRE(questions.insert(q->id).second);
+    const auto* a = std::get_if<raft::read_response>(&r->body);
+    return a != nullptr && from == parent && to == child && std::exchange(lost, false);
+  };
+  // The answer to the first is lost; the second, which came meanwhile, must not be served by any question before it.
+  const auto first = w.call(child, wire::wait_visible{});
+  const auto second = w.call(child, wire::wait_visible{});
+  CHECK(w.answers(second).list.empty());
+  REQUIRE(questions.size() == 1);
+  REQUIRE(w.run_until([&] { return !w.answers(first).list.empty() && !w.answers(second).list.empty(); }, 5s));
+  CHECK(questions.size() >= 2);
+}
+
+TEST_CASE("a refusal finds its way back down the tree") {
+  relay_world w(8, 1, 2);
+  const auto leader = *w.leader();
+  for (std::size_t i = 0; i < w.size(); ++i)
+    if (w.conf().is_voter(w.id(i))) w.tell(i, engine::disk_space{true});  // so that nobody else can lead
+  w.settle();
+  for (const auto i : w.observers()) {
+    const auto begun = w.now().steady;
+    CHECK(refusal(w.ask(i, wire::append_journal{"orders", "", {{"t", "m"}}})) == errc::limit);
+    CHECK(w.now().steady - begun < 500ms);
+  }
+  CHECK(w.leader() == leader);
 }
 
 TEST_CASE("a child whose parent is gone turns to another one, and misses nothing") {

@@ -129,7 +129,7 @@ struct log_entry_codec {
     return copy_of(encode_log_entry(v, {}, chain));
   }
   static result<value> decode(byte_view b) {
-    auto v = decode_log_entry(relinked(copy(b)), {});
+    auto v = decode_log_entry(relinked(copy(b)), hash128_value{});
     if (!v) return tl::unexpected(v.error());
     return std::move(v->what);
   }
