@@ -39,23 +39,32 @@ resolver::addresses resolver::known(const std::string& host) {
 void resolver::ask(const std::string& host, entry& e) {
   if (e.asking) return;
   e.asking = true;
-  resolver_.async_resolve(host, "", [self = shared_from_this(), host](const std::error_code& ec, const auto& results) {
+  handler done = [self = shared_from_this(), host](const addresses& found) { self->on_answer(host, found); };
+  if (opt_.ask)
+    opt_.ask(host, std::move(done));
+  else
+    ask_system(host, std::move(done));
+}
+
+void resolver::ask_system(const std::string& host, handler done) {
+  resolver_.async_resolve(host, "", [done = std::move(done)](const std::error_code& ec, const auto& results) {
     addresses found;
     if (!ec)
       for (const auto& r : results)
         if (std::find(found.begin(), found.end(), r.endpoint().address()) == found.end())
           found.push_back(r.endpoint().address());
-    self->on_answer(host, std::move(found));
+    done(found);
   });
 }
 
-void resolver::on_answer(const std::string& host, addresses found) {
+void resolver::on_answer(const std::string& host, const addresses& found) {
   if (stopped_) return;
   auto& e = names_[host];
   e.asking = false;
   e.asked = clock::now();
-  e.found = found;
-  for (const auto& h : std::exchange(e.waiting, {})) h(found);
+  if (!found.empty()) e.found = found;
+  const auto now = e.found;  // a handler may ask, and the entry be another one then
+  for (const auto& h : std::exchange(e.waiting, {})) h(now);
 }
 
 void resolver::stop() {

@@ -111,7 +111,7 @@ struct transport::impl : std::enable_shared_from_this<transport::impl> {
         acceptor_(io),
         sweep_timer_(io),
         accept_timer_(io),
-        resolver_(std::make_shared<resolver>(io)),
+        resolver_(std::make_shared<resolver>(io, opt_.names)),
         group_(std::make_shared<stream_group>()) {}
 
   result<void> bind();

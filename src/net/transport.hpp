@@ -16,10 +16,7 @@
 #include "base/bytes.hpp"
 #include "base/counters.hpp"
 #include "base/result.hpp"
-
-namespace asio {
-class io_context;
-}
+#include "net/resolver.hpp"
 
 namespace coterie::net {
 
@@ -31,6 +28,7 @@ struct transport_options {
   std::chrono::milliseconds silent_timeout{10'000};  ///< until then the first frame of an accepted stream has to come
   std::chrono::milliseconds dial_timeout{2'000};     ///< with the look-up of the name
   std::chrono::milliseconds stall_timeout{5'000};    ///< what is sent and not acknowledged by then ends the stream
+  resolver::options names{};                         ///< of the hosts that are dialled and sent to
 };
 
 class transport {

@@ -102,6 +102,70 @@ def named(folder):
         c.end()
 
 
+def six(folder):
+    """The same on IPv6 alone."""
+    home = pathlib.Path(folder) / "six"
+    home.mkdir()
+    c = cluster(home)
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+    except OSError as e:
+        print(f"skipped: there is no IPv6 here ({e})")
+        return
+    c.hosts = {n: "[::1]" for n in "abc"}
+    c.seeds = ",".join(f"[::1]:{p}" for p in c.ports.values())
+    try:
+        for n in "abc":
+            c.start(n)
+        check("nodes find each other by IPv6", c.wait(3) == [0, 0, 0], c.run("a", "status"))
+        where = {m["name"]: m["address"] for m in c.json("a", "members") or []}
+        check("and show those addresses", where == {n: f"[::1]:{c.ports[n]}" for n in "abc"}, where)
+        check("a lock is held there", eventually(lambda: c.run("b", "lock", "exec", "deploy", "--", "true")[0] == 0))
+        c.kill("b")
+        gone = lambda: {m["name"]: m["state"] for m in c.json("a", "members") or []}.get("b") in ("unreachable", "failed")
+        check("a crash is seen there too", eventually(gone), c.run("a", "members"))
+    finally:
+        c.end()
+
+
+def renamed(folder):
+    """Host names that lead elsewhere later, or nowhere for a while: in a mount namespace with a file of hosts of its own."""
+    home = pathlib.Path(folder) / "renamed"
+    home.mkdir()
+    hosts = home / "hosts"
+    c = cluster(home)
+    c.inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f"mount --bind {hosts} /etc/hosts && exec \"$@\"", "sh"]
+    c.seeds = ",".join(f"{n}.coterie.test:{p}" for n, p in c.ports.items())
+    lead = lambda **where: hosts.write_text("".join(f"{a} {n}.coterie.test\n" for n, a in where.items()))
+    begin = lambda n: c.start(n, "--advertise", f"{n}.coterie.test:{c.ports[n]}")
+    lead(a="127.0.0.1")
+    if os.geteuid() != 0 or subprocess.run([*c.inside, "true"], capture_output=True).returncode != 0:
+        print("skipped: a file can't be mounted without the rights to")
+        return
+    try:
+        for n in "abc":
+            begin(n)
+        waits = lambda: "waiting for" in c.run("a", "status")[1]
+        check("a node waits for seeds whose names do not resolve yet", eventually(waits), c.run("a", "status"))
+        lead(a="127.0.0.1", b="127.0.0.1", c="127.0.0.1")
+        check("and finds them when they do", c.wait(3, seconds="40s") == [0, 0, 0], c.run("a", "status"))
+        lead()
+        bad = lambda: [m for m in c.json("a", "members") or [] if m["state"] != "alive"]
+        check("nobody is lost while no name resolves", not eventually(bad, 8), bad())
+        check("nor does anybody lack datagrams", not any("but not by UDP" in (home / f"{n}.log").read_text() for n in "abc"))
+        lead(a="127.0.0.1", b="127.0.0.1", c="127.0.0.2")
+        c.kill("c")
+        gone = lambda: {m["name"]: m["state"] for m in c.json("a", "members") or []}.get("c") in ("unreachable", "failed")
+        check("a crash is seen", eventually(gone), c.run("a", "members"))
+        c.hosts["c"] = "127.0.0.2"
+        begin("c")
+        check("a node that moved is found under its name", c.wait(3, seconds="40s") == [0, 0, 0], c.run("a", "status"))
+        check("and stays, also when what was known of the name is old", not eventually(bad, 8), bad())
+    finally:
+        c.end()
+
+
 def full_disk(folder):
     """A node whose disk fills up: it refuses data and says why, the cluster goes on, nothing is lost."""
     home = pathlib.Path(folder) / "full"
@@ -479,7 +543,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="coterie-faults-") as folder:
         config = pathlib.Path(folder) / "node.toml"
         config.write_text(f'[runner.tick]\ncommand = ["sh", "-c", "echo $COTERIE_SCHEDULED >> {folder}/runs"]\n')
-        for part in (silent_seed, missing_seed, named, full_disk):
+        for part in (silent_seed, missing_seed, named, six, renamed, full_disk):
             if chosen(part):
                 part(folder)
         c = cluster(folder, config=config)

@@ -47,6 +47,7 @@ class cluster:
         self.folder, self.config, self.nodes = pathlib.Path(folder), config, {}
         self.ports = dict(zip(names, free_ports(len(names))))
         self.seeds = ",".join(f"127.0.0.1:{p}" for p in self.ports.values())
+        self.hosts, self.inside = {}, []  # where a node binds, if not 127.0.0.1; a command that runs each node
         (self.folder / "run").mkdir(mode=0o700, exist_ok=True)
         os.environ["XDG_RUNTIME_DIR"] = str(self.folder / "run")
         os.environ.pop("COTERIE_NODE", None)
@@ -58,8 +59,8 @@ class cluster:
     def start(self, name, *more):
         if name not in self.ports:
             self.ports[name] = free_ports(1)[0]
-        words = [COTERIE, "run", "--name", name, "--bind", f"127.0.0.1:{self.ports[name]}", "--seeds", self.seeds,
-                 "--data", str(self.folder / name), *more]
+        words = [*self.inside, COTERIE, "run", "--name", name, "--bind", f"{self.hosts.get(name, '127.0.0.1')}:{self.ports[name]}",
+                 "--seeds", self.seeds, "--data", str(self.folder / name), *more]
         if self.config:
             words += ["--config", str(self.config)]
         log = open(self.folder / f"{name}.log", "ab")

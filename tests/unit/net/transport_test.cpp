@@ -2,12 +2,14 @@
 #include "net/transport.hpp"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <asio/ip/tcp.hpp>
 #include <asio/ip/udp.hpp>
+#include <asio/post.hpp>
 #include <asio/read.hpp>
 #include <asio/write.hpp>
 
@@ -257,6 +259,101 @@ TEST_CASE("names are resolved for dials and datagrams") {
     a.net->send_datagram({"localhost", b.at().port}, as_bytes("hi"));
     return !b.datagrams.empty();
   }));
+}
+
+namespace {
+
+/// Names that lead where the test says.
+struct directory {
+  asio::io_context& io;
+  std::map<std::string, std::vector<std::string>> leads{};
+  std::size_t asked = 0;
+
+  net::resolver::options options(std::chrono::milliseconds ttl) {
+    return {.ttl = ttl, .ask = [this](const std::string& host, net::resolver::handler done) {
+              ++asked;
+              net::resolver::addresses found;
+              for (const auto& a : leads[host]) found.push_back(asio::ip::make_address(a));
+              asio::post(io, [done = std::move(done), found = std::move(found)] { done(found); });
+            }};
+  }
+};
+
+/// Everything that is under way is done.
+void settle(asio::io_context& io) {
+  run_until(
+      io, [] { return false; }, 20ms);
+}
+
+}  // namespace
+
+TEST_CASE("a name that leads elsewhere later is followed, by datagrams and dials") {
+  asio::io_context io;
+  directory names{io, {{"node.test", {"127.0.0.1"}}}};
+  endpoint a(io, {.names = names.options(0ms)}), before(io, {.bind = {"127.0.0.1", 0}});
+  const auto port = before.at().port;
+  endpoint after(io, {.bind = {"127.0.0.2", port}});
+  const address name{"node.test", port};
+  const auto reaches = [&](endpoint& e) {
+    const auto n = e.datagrams.size();
+    return run_until(io, [&] {
+      a.net->send_datagram(name, as_bytes("hi"));
+      return e.datagrams.size() > n;
+    });
+  };
+  a.net->dial(dialled | 1, name);
+  REQUIRE(run_until(io, [&] { return before.ups.size() == 1; }));
+  REQUIRE(reaches(before));
+
+  names.leads["node.test"] = {"127.0.0.2"};
+  REQUIRE(reaches(after));
+  settle(io);
+  const auto old = before.datagrams.size();
+  REQUIRE(reaches(after));
+  settle(io);
+  REQUIRE(before.datagrams.size() == old);
+  a.net->dial(dialled | 2, name);
+  REQUIRE(run_until(io, [&] { return after.ups.size() == 1; }));
+  REQUIRE(before.ups.size() == 1);
+  REQUIRE(a.downs.empty());  // the stream that was open stays
+  REQUIRE(a.ups.back().second == name);
+
+  // No answer is no news: who was found goes on being reached.
+  names.leads["node.test"] = {};
+  settle(io);
+  const auto asked = names.asked;
+  REQUIRE(reaches(after));
+  a.net->dial(dialled | 3, name);
+  REQUIRE(run_until(io, [&] { return after.ups.size() == 2; }));
+  REQUIRE(names.asked > asked);
+
+  // And it is asked for again: the next answer counts.
+  names.leads["node.test"] = {"127.0.0.1"};
+  REQUIRE(reaches(before));
+}
+
+TEST_CASE("an answer is kept for its time, whether the name resolves or not") {
+  asio::io_context io;
+  directory names{io, {{"node.test", {"127.0.0.1"}}}};
+  endpoint a(io, {.names = names.options(1h)}), b(io);
+  REQUIRE(run_until(io, [&] {
+    a.net->send_datagram({"node.test", b.at().port}, as_bytes("hi"));
+    return b.datagrams.size() > 2;
+  }));
+  a.net->dial(dialled | 1, {"node.test", b.at().port});
+  REQUIRE(run_until(io, [&] { return b.ups.size() == 1; }));
+  REQUIRE(names.asked == 1);
+
+  a.net->send_datagram({"none.test", 7400}, as_bytes("hi"));
+  settle(io);
+  const auto lost = a.net->stats().get("net.unresolved");
+  a.net->send_datagram({"none.test", 7400}, as_bytes("hi"));
+  a.net->dial(dialled | 2, {"none.test", 7400});
+  REQUIRE(run_until(io, [&] { return a.downs.size() == 1; }));
+  REQUIRE_FALSE(a.downs[0].refused);
+  REQUIRE(a.downs[0].reason == "the name does not resolve");
+  REQUIRE(a.net->stats().get("net.unresolved") == lost + 1);
+  REQUIRE(names.asked == 2);
 }
 
 TEST_CASE("datagrams arrive with their sender's address") {
