@@ -21,12 +21,13 @@ enum class planted_bug : std::uint8_t {
   reused_token,               ///< machine: hands a lock on under the fence of the one before
   missing_incarnation_check,  ///< swim: believes statements of an older incarnation
   trusted_copy,               ///< engine: lets an older copy of a member's disk in
+  early_commit,               ///< raft: a new leader commits while its predecessor may hold a read lease
   uncommitted_relay,          ///< engine: passes entries on to observers that may still be replaced
 };
 
-inline constexpr std::array<std::string_view, 12> planted_bug_names{
+inline constexpr std::array<std::string_view, 13> planted_bug_names{
     "none",         "double_vote",      "commit_old_term", "early_ack",    "skip_read_confirmation",
     "lost_fsync",   "unordered_apply",  "stale_lease",     "reused_token", "missing_incarnation_check",
-    "trusted_copy", "uncommitted_relay"};
+    "trusted_copy", "early_commit", "uncommitted_relay"};
 
 }  // namespace coterie
