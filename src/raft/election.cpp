@@ -174,7 +174,7 @@ void core::tick_leader() {
   if (transfer_ && now_ >= transfer_->deadline) abort_transfer();
   if (awaited_lease_ > duration::zero()) {
     moved_at_ = now_;  // nothing may be committed yet: that is no stall
-    maybe_commit();
+    if (!awaits_leases()) maybe_commit();
     if (role_ != role::leader) return;
   }
   if (stalled()) {
@@ -319,8 +319,8 @@ void core::await_leases() {
 
 /// Until it is over nothing is committed, so that nobody is told of what those reads would not show.
 bool core::awaits_leases() {
-  if (awaited_lease_ == duration::zero() || options_.bug == planted_bug::early_commit) return false;
-  if (lease_.wait(awaited_lease_) > duration::zero()) return true;
+  if (awaited_lease_ == duration::zero()) return false;
+  if (lease_.wait(awaited_lease_) > duration::zero() && options_.bug != planted_bug::early_commit) return true;
   stats_.add("raft_leases_awaited");
   awaited_lease_ = {};
   return false;

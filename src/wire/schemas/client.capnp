@@ -140,6 +140,9 @@ struct Request {
       set @61 :List(Pair);
       remove @62 :List(Text);
     }
+    setReadLease :group {
+      lease @63 :Int64;  # milliseconds, 0 = none
+    }
   }
 }
 
@@ -202,6 +205,7 @@ struct Status {
   parent @21 :Text;
   depth @22 :UInt32;
   children @23 :UInt32;
+  readLease @24 :UInt32;  # milliseconds, 0 = none
 }
 
 struct Transition {

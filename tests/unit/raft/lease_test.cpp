@@ -12,8 +12,8 @@ using namespace coterie::raft::test;
 namespace {
 
 constexpr std::chrono::milliseconds lease(3'000);  // longer than any election here
-constexpr auto held = lease * 99 / 100;              // by who has it
-constexpr auto awaited = lease * 101 / 100;          // by who comes after
+constexpr auto held = lease * 99 / 100;            // by who has it
+constexpr auto awaited = lease * 101 / 100;        // by who comes after
 constexpr std::uint64_t old_leader = 1, follower = 2, other = 3;
 
 configuration leased(std::initializer_list<std::uint64_t> nodes, std::chrono::milliseconds length = lease) {
@@ -82,7 +82,7 @@ TEST_CASE("lease: a follower's or a learner's read takes one round trip, with fi
   }
 }
 
-TEST_CASE("lease: it counts from the making of the entry, for less than its length (etcd#6005)") {
+TEST_CASE("lease: it counts from the making of the entry, for less than its length (etcd#6005)", "[lesson]") {
   auto c = led();
   c.skip(held - 1ms);
   CHECK(reads_alone(c, old_leader, 1));
@@ -181,6 +181,30 @@ TEST_CASE("lease: the next leader commits nothing before the last entry of other
   CHECK(c[follower].holds_read_lease());
   CHECK(c[follower].stats().get("raft_leases_awaited") == 1);
   CHECK(c.violations == std::vector<std::string>{});
+}
+
+TEST_CASE("lease: when the wait is over and no quorum answers, nobody is woken for it again") {
+  auto c = led();
+  elect_follower(c);
+  c.isolate(other);
+  c.advance(500ms);
+  while (c[follower].current_role() == role::leader && c.now() < instant(1min)) {
+    c.skip(awaited / 8);
+    c.tick(follower);
+    if (c[follower].current_role() == role::leader) REQUIRE(c[follower].next_wake() > c.time(follower));
+    c.heal();  // heartbeats are heard, entries are not
+    c.isolate(old_leader);
+    c.drop = [](const message& m) {
+      const auto* a = std::get_if<append_response>(&m.body);
+      return a && a->match > log_index(2);
+    };
+    c.settle();
+    if (c[follower].stats().get("raft_leases_awaited") == 1) break;
+  }
+  REQUIRE(c[follower].current_role() == role::leader);
+  REQUIRE(c[follower].stats().get("raft_leases_awaited") == 1);
+  CHECK(c[follower].next_wake() > c.time(follower));
+  CHECK_FALSE(c[follower].leader_ready());
 }
 
 TEST_CASE("lease: one that does not wait makes a stale read (early_commit)") {
@@ -405,7 +429,8 @@ TEST_CASE("lease: one that is removed behind its back is gone before that is com
 
 // ---- the setting ----------------------------------------------------------------------------------------------------
 
-TEST_CASE("lease: switched on, it is given by the setting's own entry at the earliest (scylla#30697)") {
+TEST_CASE("lease: switched on, it is given by the setting's own entry at the earliest (scylla#30697, scylla#30777)",
+          "[lesson]") {
   cluster c;
   for (std::uint64_t n = 1; n <= 3; ++n) c.add(n, voters({1, 2, 3}));
   REQUIRE(c.elect(1));
