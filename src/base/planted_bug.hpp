@@ -21,14 +21,15 @@ enum class planted_bug : std::uint8_t {
   reused_token,               ///< machine: hands a lock on under the fence of the one before
   missing_incarnation_check,  ///< swim: believes statements of an older incarnation
   trusted_copy,               ///< engine: lets an older copy of a member's disk in
+  early_commit,               ///< raft: a new leader commits while its predecessor may hold a read lease
   uncommitted_relay,          ///< engine: passes entries on to observers that may still be replaced
   kept_grant,                 ///< engine: goes on using a lock's grant that it has given back
   careless_heal,              ///< engine: heals damage by any state, without the end of the log
 };
 
-inline constexpr std::array<std::string_view, 14> planted_bug_names{
-    "none",         "double_vote",       "commit_old_term", "early_ack",    "skip_read_confirmation",
-    "lost_fsync",   "unordered_apply",   "stale_lease",     "reused_token", "missing_incarnation_check",
-    "trusted_copy", "uncommitted_relay", "kept_grant",      "careless_heal"};
+inline constexpr std::array<std::string_view, 15> planted_bug_names{
+    "none",         "double_vote",     "commit_old_term",   "early_ack",    "skip_read_confirmation",
+    "lost_fsync",   "unordered_apply", "stale_lease",       "reused_token", "missing_incarnation_check",
+    "trusted_copy", "early_commit",    "uncommitted_relay", "kept_grant",   "careless_heal"};
 
 }  // namespace coterie

@@ -47,4 +47,9 @@ inline duration elapsed_for_granter(const times& from, const times& to) {
   return std::min(to.steady - from.steady, to.boot - from.boot);
 }
 
+/// A duration by the fastest or the slowest clock: d * (1 + rate error) or d * (1 - rate error).
+inline duration scaled(duration d, double factor) {
+  return duration(static_cast<duration::rep>(static_cast<double>(d.count()) * factor));
+}
+
 }  // namespace coterie

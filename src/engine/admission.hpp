@@ -31,6 +31,7 @@ constexpr admission admission_of(const wire::set_tags&) { return on_any_node; }
 constexpr admission admission_of(const wire::leave_cluster&) { return in_the_log; }
 constexpr admission admission_of(const wire::remove_node&) { return in_the_log_here; }
 constexpr admission admission_of(const wire::transfer_leadership&) { return in_the_log_here; }
+constexpr admission admission_of(const wire::set_read_lease&) { return in_the_log; }
 constexpr admission admission_of(const wire::read_snapshot&) { return in_the_log_here; }
 constexpr admission admission_of(const wire::stop_node&) { return on_any_node; }
 
@@ -77,11 +78,11 @@ template <one_of<machine::schedule_job, machine::journal_append> Command>
 constexpr bool grows_data(const Command&) {
   return true;
 }
-template <one_of<machine::add_member, machine::remove_member, machine::change_view, machine::open_session,
-                 machine::expire_session, machine::close_session, machine::set_activity, machine::register_runner,
-                 machine::unregister_runner, machine::lock_acquire, machine::lock_release, machine::lock_cancel,
-                 machine::unschedule_job, machine::assign_job, machine::fire_job, machine::finish_run,
-                 machine::journal_trim, machine::journal_retention>
+template <one_of<machine::add_member, machine::remove_member, machine::change_view, machine::set_read_lease,
+                 machine::open_session, machine::expire_session, machine::close_session, machine::set_activity,
+                 machine::register_runner, machine::unregister_runner, machine::lock_acquire, machine::lock_release,
+                 machine::lock_cancel, machine::unschedule_job, machine::assign_job, machine::fire_job,
+                 machine::finish_run, machine::journal_trim, machine::journal_retention>
               Command>
 constexpr bool grows_data(const Command&) {
   return false;

@@ -58,6 +58,7 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::remove_node& x) { remove(id, x.node, timeout); },
                  [&](const wire::leave_cluster&) { begin_end(id, true, timeout); },
                  [&](const wire::transfer_leadership& x) { begin_handover(id, x.node, deadline); },
+                 [&](const wire::set_read_lease& x) { submit(id, machine::set_read_lease{x.lease}, timeout); },
                  [&](const wire::read_snapshot& x) {
                    if (x.view != 0) return snapshots.next(id, x, *replica);
                    if (x.stale) return snapshots.begin(id, *replica);

@@ -21,6 +21,7 @@ options completed(options o) {
   o.genesis.advertise = o.advertise;
   o.genesis.bootstrap_single = o.bootstrap_single;
   o.raft.bug = o.swim.bug = o.limits.bug = o.bug;
+  o.raft.clock_rate_error = o.clock_rate_error;
   return o;
 }
 
@@ -76,6 +77,7 @@ void engine::state::halt(bool ok, std::string reason) {
 }
 
 void engine::state::step(std::span<const event> turn) {
+  if (replica) replica->core().read_clocks(ctx.now);
   for (const auto& e : turn) handle(e);
   if (!halted_ && !failed) settle();
 }

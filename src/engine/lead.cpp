@@ -87,7 +87,7 @@ void engine::state::lead() {
   if (auto waiting = keeper.take_unconfirmed(); !waiting.empty()) {
     const auto id = ++next_round;
     rounds[id] = std::move(waiting);
-    replica->core().read_index(id, ctx.now.steady);
+    replica->core().confirm_leadership(id, ctx.now.steady);
     if (rounds.size() > 1'000) rounds.erase(rounds.begin());
   }
   if (ctx.now.steady < next_lead && ctx.now.steady < keeper.next_wake()) return;
@@ -108,11 +108,19 @@ void engine::state::lead() {
   }
 }
 
-// The Raft configuration follows the registry, and who votes is chosen anew whenever that changes or a voter is gone.
+// The Raft configuration follows the registry and the setting of read leases, and who votes is chosen anew whenever
+// that changes or a voter is gone.
 void engine::state::reconcile_configuration() {
   auto& c = replica->core();
   if (!c.conf_committed() || c.conf().joint()) return;
   const auto now = ctx.now.steady;
+  if (const auto lease = replica->machine().globals().read_lease; lease != c.conf().read_lease) {
+    if (c.propose_read_lease(lease, now))
+      ctx.log(log_level::info, lease.count() == 0
+                                   ? "reads are confirmed by a quorum from now on"
+                                   : fmt::format("leaders answer reads by leases of {} ms", lease.count()));
+    return;
+  }
   const auto progress = c.progress();
   std::vector<voter_candidate> candidates;
   for (const auto& [id, m] : replica->machine().members()) {

@@ -18,6 +18,7 @@ replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
       disk_(d),
       core_(c.self, c.opt->raft, r.log, c.now.steady, c.random.next()),
       machine_(c.opt->limits) {
+  core_.read_clocks(c.now);
   // Configuration as of the applied index: the newest one in the log up to there.
   applied_conf_ = r.log.snapshot.conf;
   chain_base_ = r.log.snapshot.index;

@@ -66,6 +66,7 @@ wire::status_info engine::state::status() const {
     s.commit = c.commit().value;
     s.applied = c.applied().value;
     s.quorum = outbox::quorum_contact(&*replica, ctx.now.steady);
+    s.read_lease_ms = static_cast<std::uint32_t>(c.conf().read_lease.count());
     s.quorum_size = static_cast<std::uint32_t>(c.conf().voters.size());
     for (const auto v : c.conf().voters) {
       const auto* m = members.find(v);

@@ -7,10 +7,6 @@ namespace coterie::engine {
 namespace {
 constexpr duration retry = 500ms;
 constexpr std::size_t max_unconfirmed = 65'536;
-
-duration scaled(duration d, double factor) {
-  return duration(static_cast<duration::rep>(static_cast<double>(d.count()) * factor));
-}
 }  // namespace
 
 // ---- the node's side -----------------------------------------------------------------------------------------------

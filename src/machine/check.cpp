@@ -118,6 +118,12 @@ struct checker {
       return fail(errc::bad_argument, fmt::format("a view of more than {} members", max.members));
     return {};
   }
+  result<void> operator()(const set_read_lease& c) const {
+    if (c.lease != milliseconds(0) && (c.lease < max.read_lease_min || c.lease > max.read_lease_max))
+      return fail(errc::bad_argument, fmt::format("a read lease is not between {} and {} ms, or 0 for none",
+                                                  max.read_lease_min.count(), max.read_lease_max.count()));
+    return {};
+  }
   result<void> operator()(const open_session& c) const {
     if (!c.node) return fail(errc::bad_argument, "the node id is zero");
     if (c.ttl < max.session_ttl_min || c.ttl > max.session_ttl_max)

@@ -21,6 +21,8 @@ struct limits {
   std::size_t used_per_session = 4'096;
   std::size_t runners_per_session = 10'000;
   milliseconds session_ttl_min{1'000}, session_ttl_max{120'000};
+  /// It adds to each failover, which sessions of the smallest TTL should outlive.
+  milliseconds read_lease_min{50}, read_lease_max{1'000};
 
   std::size_t locks = 1'000'000, waiters_per_lock = 10'000;
 

@@ -110,6 +110,10 @@ answer machine::execute(turn& t, const command_body& body) {
                      [&](const add_member& c) { return registry_.add(t, c, globals_.view); },
                      [&](const remove_member& c) { return remove(t, c); },
                      [&](const change_view& c) { return registry_.judge(t, c, globals_.view); },
+                     [&](const set_read_lease& c) {
+                       globals_changed_ |= std::exchange(globals_.read_lease, c.lease) != c.lease;
+                       return done();
+                     },
                      [&](const open_session& c) { return open(t, c); },
                      [&](const expire_session& c) { return expire(t, c); },
                      [&](const close_session& c) { return close(t, c); },

@@ -46,6 +46,11 @@ struct change_view {
   std::vector<node_id> back;    ///< answer again
 };
 
+/// Of the leaders of the log (docs/consensus.md 1.8); zero = none. The Raft configuration follows.
+struct set_read_lease {
+  milliseconds lease{0};
+};
+
 // Sessions (docs/consensus.md 1.9).
 struct open_session {
   node_id node;
@@ -161,10 +166,10 @@ struct journal_retention {
   milliseconds keep{0};
 };
 
-using command_body =
-    std::variant<add_member, remove_member, change_view, open_session, expire_session, close_session, set_activity,
-                 register_runner, unregister_runner, lock_acquire, lock_release, lock_cancel, schedule_job,
-                 unschedule_job, assign_job, fire_job, finish_run, journal_append, journal_trim, journal_retention>;
+using command_body = std::variant<add_member, remove_member, change_view, set_read_lease, open_session, expire_session,
+                                  close_session, set_activity, register_runner, unregister_runner, lock_acquire,
+                                  lock_release, lock_cancel, schedule_job, unschedule_job, assign_job, fire_job,
+                                  finish_run, journal_append, journal_trim, journal_retention>;
 
 /// What stands in one log entry. With a session it is executed at most once per (session, seq); `ack` is the largest
 /// seq below which (inclusive) the client has all its answers. Without one (zero) it comes from a leader's duty or
@@ -191,6 +196,7 @@ struct global_record {
   std::uint64_t view = 0;
   std::uint64_t last_journal_id = 0;
   wall_time last_stamp;
+  milliseconds read_lease{0};
 };
 struct member_record {
   node_id id;

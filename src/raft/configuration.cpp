@@ -15,8 +15,7 @@ void normalise(std::vector<node_id>& ids) {
 
 }  // namespace
 
-result<log_index> core::propose_configuration(std::vector<node_id> voters, std::vector<node_id> learners, instant now) {
-  observe(now);
+result<void> core::may_change_configuration() const {
   if (role_ != role::leader) return fail(errc::unavailable, "this node is not the leader: ask the leader");
   // Before an own-term entry is committed, a configuration of an older term could still win (raft-dev 2015).
   if (!leader_ready()) return fail(errc::unavailable, "the leader is not ready: try again later");
@@ -24,6 +23,12 @@ result<log_index> core::propose_configuration(std::vector<node_id> voters, std::
   if (!conf_committed() || log_.conf().joint()) {
     return fail(errc::unavailable, "a configuration change is pending: try again when it is done");
   }
+  return {};
+}
+
+result<log_index> core::propose_configuration(std::vector<node_id> voters, std::vector<node_id> learners, instant now) {
+  observe(now);
+  if (auto ok = may_change_configuration(); !ok) return tl::unexpected(std::move(ok.error()));
   normalise(voters);
   normalise(learners);
   std::vector<node_id> both;
@@ -33,9 +38,20 @@ result<log_index> core::propose_configuration(std::vector<node_id> voters, std::
   if (!both.empty() || has_zero(voters) || has_zero(learners)) {
     return fail(errc::bad_argument, "every member needs an id and is a voter or a learner, not both");
   }
-  configuration next{std::move(voters), {}, std::move(learners)};
+  configuration next{std::move(voters), {}, std::move(learners), log_.conf().read_lease};
   if (next == log_.conf()) return fail(errc::bad_argument, "the configuration is already like this");
   if (next.voters != log_.conf().voters) next.outgoing = log_.conf().voters;
+  append_configuration(std::move(next));
+  return log_.conf_index();
+}
+
+result<log_index> core::propose_read_lease(std::chrono::milliseconds lease, instant now) {
+  observe(now);
+  if (auto ok = may_change_configuration(); !ok) return tl::unexpected(std::move(ok.error()));
+  if (lease < lease.zero()) return fail(errc::bad_argument, "a read lease has a positive length, or zero for none");
+  auto next = log_.conf();
+  if (next.read_lease == lease) return fail(errc::bad_argument, "the read lease is already like this");
+  next.read_lease = lease;
   append_configuration(std::move(next));
   return log_.conf_index();
 }
@@ -65,7 +81,7 @@ void core::reconcile_progress() {
 void core::after_commit() {
   if (role_ != role::leader || !conf_committed() || noop_index_ > commit_) return;
   const auto& conf = log_.conf();
-  if (conf.joint() && !transfer_) return append_configuration({conf.voters, {}, conf.learners});
+  if (conf.joint() && !transfer_) return append_configuration({conf.voters, {}, conf.learners, conf.read_lease});
   if (!conf.joint() && !conf.is_voter(self_)) leave_office();
 }
 
@@ -75,7 +91,7 @@ void core::leave_office() {
   flush_peers();
   for (const auto& [id, p] : progress_) {
     if (log_.conf().is_voter(id) && p.match == log_.last()) {
-      send_now(id, timeout_now{});
+      send_now(id, timeout_now{unleased()});
       break;
     }
   }

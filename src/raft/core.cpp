@@ -30,6 +30,7 @@ core::core(node_id self, const options& o, recovered r, instant now, std::uint64
       hard_(r.hard),
       handed_hard_(r.hard),
       log_(std::move(r.snapshot), std::move(r.entries)),
+      lease_(o.clock_rate_error),
       commit_(std::max(log_.base().index, r.applied)),
       handed_apply_(commit_),
       applied_(commit_),
@@ -75,7 +76,7 @@ void core::dispatch(const message& m) {
         if constexpr (std::is_same_v<body_type, append_request>) on_append_request(m, body);
         if constexpr (std::is_same_v<body_type, append_response>) on_append_response(m, body);
         if constexpr (std::is_same_v<body_type, snapshot_request>) on_snapshot_request(m, body);
-        if constexpr (std::is_same_v<body_type, timeout_now>) on_timeout_now(m);
+        if constexpr (std::is_same_v<body_type, timeout_now>) on_timeout_now(m, body);
         if constexpr (std::is_same_v<body_type, read_request>) on_read_request(m, body);
         if constexpr (std::is_same_v<body_type, read_response>) on_read_response(m, body);
       },
@@ -129,6 +130,7 @@ instant core::next_wake() const {
   auto wake = role_ == role::leader ? heartbeat_deadline_ : election_deadline_;
   if (role_ == role::candidate || role_ == role::pre_candidate) wake = std::min(wake, heartbeat_deadline_);
   if (transfer_) wake = std::min(wake, transfer_->deadline);
+  if (awaited_lease_ > duration::zero()) wake = std::min(wake, now_ + lease_.wait(awaited_lease_));
   if (!attempts_.empty()) wake = std::min(wake, attempts_.front().deadline);
   return wake;
 }
@@ -239,6 +241,7 @@ void core::advance_commit(log_index to) {
   if (role_ == role::leader) {
     for (auto i = commit_.next(); i <= to; ++i)
       uncommitted_bytes_ -= std::min(uncommitted_bytes_, cost(log_.at(i)->payload.size()));
+    lease_.committed(to);
   }
   commit_ = to;
 }
@@ -248,6 +251,7 @@ log_index core::append_own(entry_kind kind, shared_bytes payload, configuration 
   entry e{hard_.current, log_.last().next(), kind, std::move(payload), std::move(conf)};
   uncommitted_bytes_ += cost(e.payload.size());
   log_.append(std::move(e));
+  if (log_.conf().read_lease.count() > 0) lease_.made(log_.last());
   return log_.last();
 }
 

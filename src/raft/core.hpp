@@ -7,6 +7,7 @@
 //   - send `ready.send_now` at once, `ready.send_after_persist` only when `ready.persist.sequence` is durable: the
 //   persist
 //     of that ready or, when it has none, the latest one handed out before;
+//   - call `read_clocks` before the other input of each turn, with clocks read after that input was there;
 //   - apply `ready.committed` in order (they are durable here) and call `on_applied(last index)`.
 #pragma once
 
@@ -21,6 +22,7 @@
 #include "base/random.hpp"
 #include "base/result.hpp"
 #include "base/time.hpp"
+#include "raft/lease.hpp"
 #include "raft/log.hpp"
 #include "raft/progress.hpp"
 #include "raft/types.hpp"
@@ -43,6 +45,7 @@ struct options {
   /// (hraft#503).
   duration stall_timeout = 1200ms;
   duration snapshot_ack_timeout = 10s;  ///< from the end of a snapshot transfer to the follower's answer
+  double clock_rate_error = 0.01;       ///< assumed bound (docs/consensus.md 2, S4): read leases depend on it
   planted_bug bug = planted_bug::none;
 };
 
@@ -109,6 +112,8 @@ class core {
   void wait_for_others();
 
   // ---- input: each is total; unusable input is dropped and counted ----
+  /// Read leases are measured by both clocks; all else by the instants of the other input.
+  void read_clocks(const times& now) { lease_.read(now); }
   void step(const message&, instant now);
   void tick(instant now);  ///< to be called at or after next_wake()
   instant next_wake() const;
@@ -119,9 +124,15 @@ class core {
   /// the joint configuration is automatic. Refused (unavailable) unless leader with an applied own-term entry and no
   /// change pending.
   result<log_index> propose_configuration(std::vector<node_id> voters, std::vector<node_id> learners, instant now);
+  /// Changes the read lease of the cluster's leaders (docs/consensus.md 1.8), zero for none; refused like another change
+  /// of the configuration.
+  result<log_index> propose_read_lease(std::chrono::milliseconds, instant now);
   /// Linearizable read (thesis 6.4), on any node: the answer comes in ready.reads. `id` is chosen by the caller, fresh
   /// for every call.
   void read_index(std::uint64_t id, instant now);
+  /// The same on the leader alone, and by a quorum round even under a read lease: whoever is elected later is elected
+  /// after this call.
+  void confirm_leadership(std::uint64_t id, instant now);
   void on_persisted(std::uint64_t sequence, instant now);
   void on_applied(log_index);
   /// The link to this peer broke: stop pipelining to it (probe), and when it is the leader's own process that refused
@@ -159,6 +170,8 @@ class core {
   term current_term() const;
   node_id leader() const;        ///< zero = unknown
   term leader_term() const;      ///< in which leader() leads
+  /// Leader whose newest committed entry is young enough that no other one can have committed any: reads need no quorum.
+  bool holds_read_lease() const;
   bool leader_ready() const;     ///< leader and an entry of its own term is committed and applied (rp#5025)
   instant leader_since() const;  ///< when this node became leader; meaningless otherwise
   /// Follower: last message from the leader, or what was relayed of it; leader: last quorum contact.
@@ -245,7 +258,7 @@ class core {
   void count();
   void on_vote_request(const message&, const vote_request&);
   void on_vote_response(const message&, const vote_response&);
-  void on_timeout_now(const message&);
+  void on_timeout_now(const message&, const timeout_now&);
   void tick_follower();
   void tick_leader();
   bool stalled() const;
@@ -253,6 +266,9 @@ class core {
   void start_transfer(node_id to);
   void push_transfer();
   void abort_transfer();
+  log_index unleased() const;
+  void await_leases();
+  bool awaits_leases();
   instant quorum_contact() const;
 
   // ---- replication.cpp: both ends of append and snapshot ----
@@ -281,6 +297,7 @@ class core {
   void heed(const relayed&);
 
   // ---- configuration.cpp ----
+  result<void> may_change_configuration() const;
   void append_configuration(configuration);
   void reconcile_progress();
   void after_commit();
@@ -289,7 +306,9 @@ class core {
   // ---- read.cpp ----
   bool committed_in_own_term() const;
   void answer_read(const read&, bool ok, log_index);
+  void on_leader_read(read);
   void add_leader_read(read);
+  void renew_read_lease();
   void start_read_round();
   void confirm_reads();
   void fail_reads();
@@ -309,6 +328,7 @@ class core {
   std::uint64_t persisted_sequence_ = 0;
   std::uint64_t hard_sequence_ = 0;  ///< the persist that carried handed_hard_
   entry_log log_;
+  lease_times lease_;
   log_index commit_;        ///< <= log_.last(), never falls
   log_index handed_apply_;  ///< applied_ <= handed_apply_ <= commit_
   bool replacing_ = false;  ///< the state, by a received one
@@ -324,6 +344,7 @@ class core {
   instant heartbeat_deadline_;  ///< leader: next heartbeat; candidates: next repetition of the request
   std::map<node_id, bool> votes_;
   bool campaign_on_order_ = false;
+  std::optional<std::pair<term, log_index>> unleased_;  ///< of the order: up to there no leader has a read lease
 
   // leader only
   std::map<node_id, follower_progress> progress_;  ///< the other members of log_.conf()
@@ -332,6 +353,8 @@ class core {
   std::size_t uncommitted_bytes_ = 0;
   bool heartbeat_due_ = false;
   std::optional<transfer> transfer_;
+  duration awaited_lease_{};     ///< of predecessors: nothing is committed before it is over; zero = it is
+  std::optional<instant> last_read_;
   instant moved_at_;             ///< commit or some voter's match moved, or there was nothing to commit
   bool stall_handover_ = false;  ///< tried to hand over since the stall began
 

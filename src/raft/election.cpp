@@ -40,6 +40,9 @@ void core::become_follower(term t, node_id leader) {
     set_leader({});  // fails the reads while the followers that asked for them can still be told
     progress_.clear();
     transfer_.reset();
+    lease_.give_up();
+    awaited_lease_ = {};
+    last_read_.reset();
     heartbeat_due_ = false;
   }
   role_ = role::follower;
@@ -63,6 +66,7 @@ void core::become_leader() {
   for (auto i = commit_.next(); i <= log_.last(); ++i) uncommitted_bytes_ += cost(log_.at(i)->payload.size());
   progress_.clear();
   reconcile_progress();
+  await_leases();
   // Paper section 8: an entry of the own term, since only with it older ones can be committed (5.4.2).
   noop_index_ = append_own(entry_kind::noop, {}, {});
   stats_.add("raft_elections_won");
@@ -168,6 +172,11 @@ void core::tick_leader() {
     return become_follower(hard_.current, {});
   }
   if (transfer_ && now_ >= transfer_->deadline) abort_transfer();
+  if (awaited_lease_ > duration::zero()) {
+    moved_at_ = now_;  // nothing may be committed yet: that is no stall
+    if (!awaits_leases()) maybe_commit();
+    if (role_ != role::leader) return;
+  }
   if (stalled()) {
     if (!hand_over_stalled()) return;
   } else {
@@ -269,11 +278,14 @@ void core::start_transfer(node_id to) {
   push_transfer();
 }
 
-/// Orders the target to campaign once it has the whole log; repeated, since the order may be lost.
+/// Orders the target to campaign once it has the whole log; repeated, since the order may be lost. The read lease goes
+/// first, so that nobody has to wait for it.
 void core::push_transfer() {
   if (!transfer_) return;
   const auto it = progress_.find(transfer_->to);
-  if (it != progress_.end() && it->second.match == log_.last()) send_now(transfer_->to, timeout_now{});
+  if (it == progress_.end() || it->second.match != log_.last()) return;
+  lease_.give_up();
+  send_now(transfer_->to, timeout_now{unleased()});
 }
 
 void core::abort_transfer() {
@@ -282,10 +294,36 @@ void core::abort_transfer() {
   after_commit();
 }
 
-void core::on_timeout_now(const message& m) {
+void core::on_timeout_now(const message& m, const timeout_now& order) {
   if (role_ == role::leader || (leader_ && leader_ != m.from)) return drop("raft_timeout_now_not_from_leader");
   if (role_ == role::candidate) return;
+  if (order.unleased) unleased_ = {m.when, order.unleased};
   start_election(true);
+}
+
+// ---- read leases of predecessors ------------------------------------------------------------------------------------
+
+/// Up to where this leader may say that nobody has any: it has none, and its predecessors' were over when it committed.
+/// Zero where there is nothing to be said.
+log_index core::unleased() const {
+  return committed_in_own_term() && log_.longest_lease(commit_).count() > 0 ? log_.last() : log_index{};
+}
+
+/// A new leader. Whoever led before it may answer reads for so long after it made an entry that is committed, which is
+/// in this log, and was made before it was received here. How long, its configuration said: that is the one at the
+/// commit index known here, or a later one (docs/consensus.md 1.8).
+void core::await_leases() {
+  const bool nobody = !log_.last() || unleased_ == std::pair(log_.last_term(), log_.last());
+  awaited_lease_ = nobody ? duration::zero() : duration(log_.longest_lease(commit_));
+}
+
+/// Until it is over nothing is committed, so that nobody is told of what those reads would not show.
+bool core::awaits_leases() {
+  if (awaited_lease_ == duration::zero()) return false;
+  if (lease_.wait(awaited_lease_) > duration::zero() && options_.bug != planted_bug::early_commit) return true;
+  stats_.add("raft_leases_awaited");
+  awaited_lease_ = {};
+  return false;
 }
 
 }  // namespace coterie::raft

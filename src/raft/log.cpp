@@ -40,6 +40,13 @@ const configuration& entry_log::conf_at(log_index i) const {
   return it == conf_indexes_.begin() ? base_.conf : entries_[offset(*std::prev(it))].conf;
 }
 
+std::chrono::milliseconds entry_log::longest_lease(log_index from) const {
+  auto longest = conf_at(from).read_lease;
+  for (auto i = conf_indexes_.rbegin(); i != conf_indexes_.rend() && *i > from; ++i)
+    longest = std::max(longest, entries_[offset(*i)].conf.read_lease);
+  return longest;
+}
+
 void entry_log::append(entry e) {
   COTERIE_ASSERT(e.index == last().next());
   COTERIE_ASSERT(e.when >= last_term());

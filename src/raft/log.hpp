@@ -36,6 +36,8 @@ class entry_log {
   const configuration& conf() const;
   log_index conf_index() const { return conf_indexes_.empty() ? base_.index : conf_indexes_.back(); }
   const configuration& conf_at(log_index) const;
+  /// The longest read lease of the configurations from that index on to the end.
+  std::chrono::milliseconds longest_lease(log_index from) const;
 
   // ---- changes ----
   void append(entry);

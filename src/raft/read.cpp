@@ -1,5 +1,6 @@
 // Linearizable reads without log entries (thesis 6.4): a read is served at the commit index of its beginning once a
-// quorum confirmed, after that, that this is still the leader. Knows nothing of what is read.
+// quorum confirmed, after that, that this is still the leader, or at once under a read lease (docs/consensus.md 1.8).
+// Knows nothing of what is read.
 #include <algorithm>
 #include <utility>
 
@@ -13,7 +14,7 @@ bool core::committed_in_own_term() const { return commit_ >= noop_index_; }
 
 void core::read_index(std::uint64_t id, instant now) {
   observe(now);
-  if (role_ == role::leader) return add_leader_read({self_, id});
+  if (role_ == role::leader) return on_leader_read({self_, id});
   if (!leader_ || pending_reads_ >= options_.max_pending_reads) {
     drop(leader_ ? "raft_reads_refused" : "raft_reads_without_leader");
     reads_.push_back({id, false, {}});
@@ -21,6 +22,12 @@ void core::read_index(std::uint64_t id, instant now) {
   }
   ++pending_reads_;
   waiting_reads_.push_back({self_, id});
+}
+
+void core::confirm_leadership(std::uint64_t id, instant now) {
+  observe(now);
+  if (role_ == role::leader) return add_leader_read({self_, id});
+  reads_.push_back({id, false, {}});
 }
 
 // ---- leader ---------------------------------------------------------------------------------------------------------
@@ -50,7 +57,31 @@ void core::on_read_request(const message& m, const read_request& r) {
   heard(m.from);
   const auto both = [&](node_id id) { return id == self_ || id == m.from; };
   if (committed_in_own_term() && is_quorum(log_.conf(), both)) return answer_read({m.from, r.id}, true, commit_);
-  add_leader_read({m.from, r.id});
+  on_leader_read({m.from, r.id});
+}
+
+/// Under a lease nobody else has committed anything yet: what this leader knows is all that anybody was told.
+void core::on_leader_read(read r) {
+  renew_read_lease();
+  if (!holds_read_lease()) return add_leader_read(r);
+  stats_.add("raft_lease_reads");
+  answer_read(r, true, commit_);
+}
+
+bool core::holds_read_lease() const {
+  return role_ == role::leader && lease_.left(log_.conf_at(commit_).read_lease) > duration::zero();
+}
+
+/// Where reads come often and entries seldom, a no-op is made when half of the lease is gone; reads that come one by one
+/// are no reason to write.
+void core::renew_read_lease() {
+  const duration lease = log_.conf().read_lease;
+  if (lease == duration::zero()) return;
+  const auto before = std::exchange(last_read_, now_);
+  if (!before || now_ - *before >= lease || !committed_in_own_term()) return;
+  if (transfer_ || lease_.under_way() || lease_.left(lease) > lease / 2) return;
+  append_own(entry_kind::noop, {}, {});
+  stats_.add("raft_leases_renewed");
 }
 
 /// All reads that wait become one round. The messages of this turn leave after it, so their answers confirm it; answers

@@ -39,6 +39,7 @@ void core::extend(std::vector<entry>::const_iterator from, std::vector<entry>::c
   if (newest > hard_.current || role_ != role::follower) become_follower(std::max(newest, hard_.current), {});
   log_.truncate(from->index);
   for (; from != end; ++from) log_.append(*from);
+  lease_.received();
 }
 
 /// Only as a hint, where to send what: nobody who may vote lets it hold up an election (docs/consensus.md 1.5).

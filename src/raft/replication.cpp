@@ -135,7 +135,7 @@ void core::maybe_commit() {
     const auto it = progress_.find(id);
     return it == progress_.end() ? log_index{} : it->second.match;
   });
-  if (replicated <= commit_) return;
+  if (replicated <= commit_ || awaits_leases()) return;
   const bool own = log_.term_at(replicated) == hard_.current;
   if (!own && options_.bug != planted_bug::commit_old_term) return;
   advance_commit(replicated);
@@ -198,6 +198,7 @@ bool core::append_entries(const append_request& a, std::size_t skip) {
   if (e->index <= commit_) return false;
   log_.truncate(e->index);
   for (; e != a.entries.end(); ++e) log_.append(*e);
+  lease_.received();
   return true;
 }
 
@@ -239,6 +240,7 @@ void core::on_snapshot_installed(const snapshot_meta& meta, instant now) {
   if (!extends && role_ != role::follower) become_follower(hard_.current, {});
   if (!extends && meta.index <= commit_) return drop("raft_conflict_below_commit");
   log_.install(meta);
+  lease_.received();
   commit_ = std::max(commit_, meta.index);
   handed_apply_ = std::max(handed_apply_, meta.index);
   applied_ = std::max(applied_, meta.index);

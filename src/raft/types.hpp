@@ -2,6 +2,7 @@
 // command means, of sockets or of disks.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -19,6 +20,7 @@ struct configuration {
   std::vector<node_id> voters;
   std::vector<node_id> outgoing;
   std::vector<node_id> learners;
+  std::chrono::milliseconds read_lease{0};  ///< what an entry gives to its leader (docs/consensus.md 1.8); 0 = no leases
   bool joint() const { return !outgoing.empty(); }
   bool is_voter(node_id) const;    ///< in voters or outgoing
   bool is_learner(node_id) const;  ///< in learners and not (while joint: no longer) a voter
@@ -29,7 +31,7 @@ struct configuration {
 };
 
 enum class entry_kind : std::uint8_t {
-  noop,           ///< a new leader's first entry (paper 5.4.2, section 8)
+  noop,           ///< a new leader's first entry (paper 5.4.2, section 8), or one that only renews its read lease
   command,        ///< opaque to raft
   configuration,  ///< effective as soon as it is appended (paper section 6)
 };
@@ -95,7 +97,12 @@ struct append_response {
 struct snapshot_request {
   snapshot_meta meta;
 };
-struct timeout_now {};  ///< leadership transfer (thesis 3.10)
+/// Leadership transfer (thesis 3.10).
+struct timeout_now {
+  /// The sender holds no read lease by an entry up to here, and will not in this term; nor does any earlier leader. Zero
+  /// = it does not say so.
+  log_index unleased;
+};
 /// A follower asks its leader for a read index on behalf of a local read.
 struct read_request {
   std::uint64_t id = 0;  ///< fresh for each attempt (etcd#20418)

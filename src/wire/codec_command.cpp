@@ -96,6 +96,7 @@ struct put_command {
     put_ids(c.initFailed(count(v.failed)), v.failed);
     put_ids(c.initBack(count(v.back)), v.back);
   }
+  void operator()(const machine::set_read_lease& v) { b.initSetReadLease().setLease(v.lease.count()); }
   void operator()(const machine::open_session& v) {
     auto c = b.initOpenSession();
     put_id(c.initNode(), v.node);
@@ -173,6 +174,8 @@ machine::command_body get_command_body(Command::Reader r) {
     }
     case Command::CHANGE_VIEW:
       return machine::change_view{get_ids(r.getChangeView().getFailed()), get_ids(r.getChangeView().getBack())};
+    case Command::SET_READ_LEASE:
+      return machine::set_read_lease{get_duration(r.getSetReadLease().getLease())};
     case Command::OPEN_SESSION: {
       const auto c = r.getOpenSession();
       return machine::open_session{get_id<node_id>(c.getNode()), boot_epoch(c.getBoot()), c.getNonce(),

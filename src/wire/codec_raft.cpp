@@ -44,7 +44,12 @@ struct put_raft {
     m.setRound(v.round);
   }
   void operator()(const raft::snapshot_request& v) { put(b.initSnapshotRequest().initMeta(), v.meta); }
-  void operator()(const raft::timeout_now&) { b.setTimeoutNow(); }
+  void operator()(const raft::timeout_now& v) {
+    if (v.unleased)
+      b.initTimeoutNowUnleased().setUpto(v.unleased.value);
+    else
+      b.setTimeoutNow();
+  }
   void operator()(const raft::read_request& v) { b.initReadRequest().setId(v.id); }
   void operator()(const raft::read_response& v) {
     auto m = b.initReadResponse();
@@ -69,6 +74,8 @@ decltype(raft::message::body) get_raft_body(RaftMessage::Reader r) {
   switch (r.which()) {
     case RaftMessage::TIMEOUT_NOW:
       return raft::timeout_now{};
+    case RaftMessage::TIMEOUT_NOW_UNLEASED:
+      return raft::timeout_now{log_index(r.getTimeoutNowUnleased().getUpto())};
     case RaftMessage::VOTE_REQUEST: {
       const auto m = r.getVoteRequest();
       return raft::vote_request{m.getPre(), m.getTransfer(), log_index(m.getLastIndex()), term(m.getLastTerm())};
@@ -98,15 +105,18 @@ decltype(raft::message::body) get_raft_body(RaftMessage::Reader r) {
 
 }  // namespace
 
+// Without its read lease, for which there is a place beside it.
 void put(Configuration::Builder b, const raft::configuration& v) {
   put_ids(b.initVoters(count(v.voters)), v.voters);
   put_ids(b.initOutgoing(count(v.outgoing)), v.outgoing);
   put_ids(b.initLearners(count(v.learners)), v.learners);
 }
 
-raft::configuration get(Configuration::Reader r) {
-  return {get_sorted_ids(r.getVoters()), get_sorted_ids(r.getOutgoing()), get_sorted_ids(r.getLearners())};
+raft::configuration get(Configuration::Reader r, std::uint32_t read_lease) {
+  return {get_sorted_ids(r.getVoters()), get_sorted_ids(r.getOutgoing()), get_sorted_ids(r.getLearners()),
+          std::chrono::milliseconds(read_lease)};
 }
+std::uint32_t put_read_lease(const raft::configuration& v) { return static_cast<std::uint32_t>(v.read_lease.count()); }
 
 void put(Entry::Builder b, const raft::entry& v) {
   b.setTerm(v.when.value);
@@ -120,6 +130,7 @@ void put(Entry::Builder b, const raft::entry& v) {
       break;
     case raft::entry_kind::configuration:
       put(b.initConfiguration(), v.conf);
+      b.setReadLease(put_read_lease(v.conf));
       break;
   }
 }
@@ -137,7 +148,7 @@ raft::entry get(Entry::Reader r) {
       return v;
     case Entry::CONFIGURATION:
       v.kind = raft::entry_kind::configuration;
-      v.conf = get(r.getConfiguration());
+      v.conf = get(r.getConfiguration(), r.getReadLease());
       return v;
   }
   refuse("unknown entry kind");
@@ -147,10 +158,11 @@ void put(SnapshotMeta::Builder b, const raft::snapshot_meta& v) {
   b.setIndex(v.index.value);
   b.setTerm(v.when.value);
   put(b.initConf(), v.conf);
+  b.setReadLease(put_read_lease(v.conf));
 }
 
 raft::snapshot_meta get(SnapshotMeta::Reader r) {
-  return {log_index(r.getIndex()), term(r.getTerm()), get(r.getConf())};
+  return {log_index(r.getIndex()), term(r.getTerm()), get(r.getConf(), r.getReadLease())};
 }
 
 void put(RaftMessage::Builder b, const raft::message& v) {

@@ -10,9 +10,10 @@ void put(GlobalRecord::Builder b, const machine::global_record& v) {
   b.setView(v.view);
   b.setLastJournalId(v.last_journal_id);
   b.setLastStamp(put_time(v.last_stamp));
+  b.setReadLease(v.read_lease.count());
 }
 machine::global_record get(GlobalRecord::Reader r) {
-  return {r.getView(), r.getLastJournalId(), get_time(r.getLastStamp())};
+  return {r.getView(), r.getLastJournalId(), get_time(r.getLastStamp()), get_duration(r.getReadLease())};
 }
 
 void put(MemberRecord::Builder b, const machine::member_record& v) {

@@ -51,6 +51,7 @@ struct put_request {
   void operator()(const leave_cluster&) { b.setLeaveCluster(); }
   void operator()(const remove_node& v) { b.initRemoveNode().setNode(text(v.node)); }
   void operator()(const transfer_leadership& v) { b.initTransferLeadership().setNode(text(v.node)); }
+  void operator()(const set_read_lease& v) { b.initSetReadLease().setLease(v.lease.count()); }
   void operator()(const read_snapshot& v) {
     auto q = b.initReadSnapshot();
     q.setView(v.view);
@@ -175,6 +176,8 @@ request get_request(Request::Reader r) {
       return remove_node{get_name(r.getRemoveNode().getNode())};
     case Request::TRANSFER_LEADERSHIP:
       return transfer_leadership{get_name(r.getTransferLeadership().getNode())};
+    case Request::SET_READ_LEASE:
+      return set_read_lease{get_duration(r.getSetReadLease().getLease())};
     case Request::READ_SNAPSHOT: {
       const auto q = r.getReadSnapshot();
       return read_snapshot{q.getView(), get_bytes(q.getFrom()), q.getStale()};

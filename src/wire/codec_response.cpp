@@ -32,6 +32,7 @@ void put_status(Status::Builder b, const status_info& v) {
   b.setParent(text(v.place.parent));
   b.setDepth(v.place.depth);
   b.setChildren(v.place.children);
+  b.setReadLease(v.read_lease_ms);
   put_list(b.initCounters(count(v.counters)), v.counters, [](Count::Builder c, const auto& counter) {
     c.setName(text(counter.first));
     c.setValue(counter.second);
@@ -60,6 +61,7 @@ status_info get_status_info(Status::Reader r) {
   v.place.parent = get_text(r.getParent());
   v.place.depth = r.getDepth();
   v.place.children = r.getChildren();
+  v.read_lease_ms = r.getReadLease();
   v.warnings = get_list(r.getWarnings(), get_text);
   v.counters = get_map<decltype(v.counters)>(
       r.getCounters(), [](Count::Reader c) { return std::pair(get_text(c.getName()), c.getValue()); });

@@ -1,7 +1,7 @@
 // Entries as the log stores them: a fixed layout, little-endian (docs/storage.md, Log entries), so that the leader's
 // bytes of a command are hashed and stored as they came.
 //   0 checksum: XXH3-64 of all that follows   8 running hash (low, high half)   24 index   32 term   40 kind   41
-//   version   42 zero   48 payload
+//   version   42 zero   44 read lease of a configuration, ms   48 payload
 // The running hash is the XXH3-128 of the bytes from 8 to the end with the previous entry's running hash in its place.
 #include <array>
 
@@ -11,9 +11,18 @@
 namespace coterie::wire {
 namespace {
 
-constexpr std::size_t chain_at = 8, index_at = 24, term_at = 32, kind_at = 40, version_at = 41, payload_at = 48;
+constexpr std::size_t chain_at = 8, index_at = 24, term_at = 32, kind_at = 40, version_at = 41, read_lease_at = 44,
+                      payload_at = 48;
 constexpr std::byte layout_version{1};
 
+std::uint32_t load32(const std::byte* from) {
+  std::uint32_t v = 0;
+  for (std::size_t i = 0; i < 4; ++i) v |= static_cast<std::uint32_t>(from[i]) << (8 * i);
+  return v;
+}
+void store32(std::byte* to, std::uint32_t v) {
+  for (std::size_t i = 0; i < 4; ++i) to[i] = static_cast<std::byte>(v >> (8 * i));
+}
 std::uint64_t load64(const std::byte* from) {
   std::uint64_t v = 0;
   for (std::size_t i = 0; i < 8; ++i) v |= static_cast<std::uint64_t>(from[i]) << (8 * i);
@@ -45,6 +54,7 @@ shared_bytes encode_log_entry(const raft::entry& v, hash128_value previous_chain
   store64(&out[term_at], v.when.value);
   out[kind_at] = static_cast<std::byte>(v.kind);
   out[version_at] = layout_version;
+  if (v.kind == raft::entry_kind::configuration) store32(&out[read_lease_at], schema::put_read_lease(v.conf));
   out.insert(out.end(), payload.view().begin(), payload.view().end());
   const byte_view whole = out;
   store_chain(out, previous_chain);
@@ -75,7 +85,9 @@ result<decoded_entry> decode_log_entry(byte_view b, std::optional<hash128_value>
       if (!payload.empty()) v.payload = copy(payload);
       return decoded_entry{std::move(v), chain};
     case raft::entry_kind::configuration: {
-      auto conf = decode<schema::Configuration>(payload, [](schema::Configuration::Reader r) { return get(r); });
+      const auto read_lease = load32(&b[read_lease_at]);
+      auto conf =
+          decode<schema::Configuration>(payload, [&](schema::Configuration::Reader r) { return get(r, read_lease); });
       if (!conf) return tl::unexpected(std::move(conf.error()));
       v.conf = std::move(*conf);
       return decoded_entry{std::move(v), chain};

@@ -60,6 +60,10 @@ struct remove_node {
 struct transfer_leadership {
   std::string node;
 };  ///< by name; done when that voter leads
+/// What an entry gives its leader, to answer reads without a quorum (docs/consensus.md 1.8): 50 ms to 1 s, or 0: none.
+struct set_read_lease {
+  std::chrono::milliseconds lease{0};
+};
 /// The whole replicated state, frozen by the first page (view 0) and read a page at a time, from the key after the last
 /// one; forgotten after the last page, or when no page was asked for during 30 s.
 struct read_snapshot {
@@ -166,12 +170,13 @@ struct listen {
   std::string channel;
 };  ///< streams message_out
 
-using request = std::variant<get_status, get_members, wait_members, follow_events, explain_member, get_round_trip,
-                             init_without, discard_record, set_tags, leave_cluster, remove_node, transfer_leadership,
-                             read_snapshot, stop_node, acquire_lock, release_lock, tell_lock, list_locks, add_job,
-                             remove_job, list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal,
-                             count_journal, reset_journal, begin_process, end_process, wait_visible, watch_journal,
-                             keep_journal, register_cache, invalidate_cache, list_caches, publish, listen>;
+using request =
+    std::variant<get_status, get_members, wait_members, follow_events, explain_member, get_round_trip, init_without,
+                 discard_record, set_tags, leave_cluster, remove_node, transfer_leadership, set_read_lease,
+                 read_snapshot, stop_node, acquire_lock, release_lock, tell_lock, list_locks, add_job, remove_job,
+                 list_jobs, job_history, add_runner, finish_job, append_journal, peek_journal, count_journal,
+                 reset_journal, begin_process, end_process, wait_visible, watch_journal, keep_journal, register_cache,
+                 invalidate_cache, list_caches, publish, listen>;
 
 // ---- answers -------------------------------------------------------------------------------------------------------
 struct done {};
@@ -190,6 +195,7 @@ struct status_info {
   bool ready = false, quorum = false;
   std::uint64_t view = 0, term = 0, commit = 0, applied = 0;
   std::uint32_t quorum_alive = 0, quorum_size = 0;  ///< voters in contact, voters in all
+  std::uint32_t read_lease_ms = 0;                  ///< 0 = none
   place_info place;
   std::vector<std::string> warnings;
   std::map<std::string, std::uint64_t> counters;

@@ -32,7 +32,8 @@ void put(Acceptor::Builder, const swim::acceptor_state&);
 swim::acceptor_state get(Acceptor::Reader);
 
 void put(Configuration::Builder, const raft::configuration&);
-raft::configuration get(Configuration::Reader);
+raft::configuration get(Configuration::Reader, std::uint32_t read_lease);
+std::uint32_t put_read_lease(const raft::configuration&);
 void put(Entry::Builder, const raft::entry&);
 raft::entry get(Entry::Reader);
 void put(SnapshotMeta::Builder, const raft::snapshot_meta&);

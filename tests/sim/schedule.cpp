@@ -53,9 +53,10 @@ constexpr std::array<std::string_view, 27> fault_names{
     "wipe",      "bit_rot",   "old_disk",    "clone",      "step_wall",  "freeze"};
 static_assert(static_cast<std::size_t>(fault_kind::freeze) + 1 == fault_names.size());
 constexpr std::array<std::string_view, 3> standing_names{"leading", "following", "campaigning"};
-constexpr std::array<std::string_view, 10> operation_names{
-    "lock", "append", "process", "peek", "add_job", "remove_job", "read", "list_locks", "invalidate", "send"};
-static_assert(static_cast<std::size_t>(operation_kind::send) + 1 == operation_names.size());
+constexpr std::array<std::string_view, 11> operation_names{"lock",       "append",     "process",   "peek",
+                                                           "add_job",    "remove_job", "read",      "list_locks",
+                                                           "invalidate", "send",       "read_lease"};
+static_assert(static_cast<std::size_t>(operation_kind::read_lease) + 1 == operation_names.size());
 
 /// What is drawn how often.
 template <class Kind>
@@ -211,6 +212,26 @@ operation draw_operation(rng& r, const settings& s) {
   return o;
 }
 
+/// In a third of the seeds whose clocks keep their bound leaders read by leases, mostly long ones, which change;
+/// leaders are cut off more often, and everybody reads more.
+void draw_leases(rng& r, schedule& s) {
+  const auto freezes = [](const fault& f) { return f.what == fault_kind::freeze; };
+  if (!r.chance(0.36) || s.set.clock_error_ppm > 10'000 || std::ranges::any_of(s.faults, freezes)) return;
+  const auto end = std::chrono::milliseconds(s.set.end_ms);
+  const auto any = [&] { return static_cast<std::uint32_t>(r.below(s.set.nodes)); };
+  const auto set_lease = [&](virtual_time at, std::uint64_t ms) {
+    s.operations.push_back({at, operation_kind::read_lease, any(), 0, ms});
+  };
+  set_lease(draw_time(r, 4s, 8s), 600 + r.below(401));
+  if (r.chance(0.5))
+    for (virtual_time t = 10s; t < end; t += draw_time(r, 1s, 10s))
+      set_lease(t, r.chance(0.2) ? 0 : r.chance(0.5) ? 1'000 : 50 + r.below(951));
+  for (virtual_time t = 9s; t < end; t += draw_time(r, 1s, 12s))
+    s.faults.push_back({t, fault_kind::isolate, whoever_leads, 0, draw_time(r, 500ms, 2'500ms), 0});
+  for (virtual_time t = 9s; t < end; t += draw_time(r, 20ms, 120ms))
+    s.operations.push_back({t, operation_kind::read, any(), 0, 0});
+}
+
 std::string seconds(duration d) {
   return fmt::format("{}.{:06}", d.count() / 1'000'000'000, d.count() % 1'000'000'000 / 1'000);
 }
@@ -346,10 +367,13 @@ schedule generate(std::uint64_t seed) {
   certain.node = whoever_leads;
   certain.lasts = draw_time(r, 1s, 5s);
   s.faults.push_back(certain);
-  std::erase_if(s.faults, [&](const fault& f) { return f.at >= end; });
-  std::stable_sort(s.faults.begin(), s.faults.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
   s.operations = draw_operations(r, s.set);
   if (r.chance(0.5)) s.set.turn_us = 1 + r.below(r.chance(0.2) ? 5'000 : 500);
+  draw_leases(r, s);
+  std::erase_if(s.faults, [&](const fault& f) { return f.at >= end; });
+  const auto by_time = [](const auto& a, const auto& b) { return a.at < b.at; };
+  std::stable_sort(s.faults.begin(), s.faults.end(), by_time);
+  std::stable_sort(s.operations.begin(), s.operations.end(), by_time);
   return s;
 }
 

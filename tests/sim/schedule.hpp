@@ -79,6 +79,7 @@ enum class operation_kind : std::uint8_t {
   list_locks,  ///< a linearizable read
   invalidate,
   send,
+  read_lease,  ///< of `x` ms from now on (docs/consensus.md 1.8)
 };
 
 /// Where a process dies. after_send: what a write allowed has left (frames, answers); after_apply: entries were

@@ -169,6 +169,9 @@ void workload::perform(const operation& o) {
       return read(o.node, wire::wait_visible{});
     case operation_kind::list_locks:
       return read(o.node, wire::list_locks{});
+    case operation_kind::read_lease:
+      world_.call(o.node, wire::set_read_lease{std::chrono::milliseconds(o.x)});
+      return;
     case operation_kind::invalidate:
       return invalidate(o);
     case operation_kind::send:

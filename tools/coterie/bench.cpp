@@ -331,6 +331,28 @@ std::vector<row> grow(subject& s, std::size_t size) {
   return rows;
 }
 
+/// At a follower; and when a lease is given at the leader as well, both without it and with it.
+std::vector<row> read(subject& s, const bench_options& o) {
+  std::vector<row> rows;
+  const auto measure = [&](const local_node& at, const std::string& what) {
+    for (const auto n : o.in_flight)
+      rows.push_back(load(s, at, what, n, o.lasts, [] { return wire::request(wire::wait_visible{}); }));
+  };
+  measure(s.follower(), "read");
+  if (!o.read_lease) return rows;
+  measure(s.leader(), "read at leader");
+  s.talk(s.leader()).ask(wire::set_read_lease{*o.read_lease}, ms(20'000));
+  const auto in_force = [&] {
+    const auto status = s.talk(s.leader()).ask<wire::status_info>(wire::get_status{}, ms(1'000));
+    return ms(status.read_lease_ms) == *o.read_lease;
+  };
+  for (const auto until = clock::now() + 20s; !in_force(); std::this_thread::sleep_for(50ms))
+    if (clock::now() >= until) throw command_error(failed, "the read lease is not in force after 20 s");
+  measure(s.follower(), "read, leased");
+  measure(s.leader(), "read at leader, leased");
+  return rows;
+}
+
 /// Takes locks and gives them back until the time is over, each time the one that `name` says; adds to `us` how long
 /// each took, with or without the release.
 template <class Name>
@@ -433,16 +455,15 @@ std::string human_us(double us) {
 }  // namespace
 
 int bench(const common& c, const bench_options& o) {
-  subject s(o.data, o.what == "grow" ? 1 : nodes);
+  subject s(o.data, o.what == "grow" ? 1 : o.nodes);
   const auto where = s.cluster().nodes().front().home;
-  const double rtt = loopback_round_trip(o.size), sync = shared_fdatasync(where, nodes, o.size);
+  const double rtt = loopback_round_trip(o.size), sync = shared_fdatasync(where, o.nodes, o.size);
   std::vector<row> rows;
   if (o.what == "append") {
     for (const auto n : o.in_flight)
       rows.push_back(load(s, s.leader(), "append", n, o.lasts, [&] { return append_of(o.size); }));
   } else if (o.what == "read") {
-    for (const auto n : o.in_flight)
-      rows.push_back(load(s, s.follower(), "read", n, o.lasts, [] { return wire::request(wire::wait_visible{}); }));
+    rows = read(s, o);
   } else if (o.what == "catchup") {
     rows = catch_up(s, o.state_mib, o);
   } else if (o.what == "grow") {
@@ -456,14 +477,14 @@ int bench(const common& c, const bench_options& o) {
     json all = json::array();
     for (const auto& r : rows) all.push_back(to_json(r));
     print(json{{"floor", {{"rtt_us", rtt}, {"fdatasync_us", sync}}},
-               {"machine", {{"cores", std::thread::hardware_concurrency()}, {"nodes", nodes}, {"bytes", o.size}}},
+               {"machine", {{"cores", std::thread::hardware_concurrency()}, {"nodes", o.nodes}, {"bytes", o.size}}},
                {"rows", all}});
     return ok;
   }
   print_text(fmt::format(
       "{} nodes on this machine ({} cores), {} bytes; the floor: a round trip over loopback {}, an fdatasync "
       "with {} processes at it {}\n",
-      nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), nodes, human_us(sync)));
+      o.nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), o.nodes, human_us(sync)));
   table t(
       {"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "LONGEST", "FSYNCS/OP", "CPU/OP", "MIB/S", "SAMPLES"});
   for (const auto& r : rows)

@@ -149,6 +149,7 @@ int show_status(const common& c) {
                {"commit_index", s.commit},
                {"applied_index", s.applied},
                {"quorum", s.quorum},
+               {"read_lease_ms", s.read_lease_ms},
                {"warnings", s.warnings},
                {"voters", s.quorum_size},
                {"voters_in_contact", s.quorum_alive},
@@ -290,6 +291,21 @@ int cluster_transfer(const common& c, const std::string& node) {
     print(json{{"leader", node}});
   else
     print_text(fmt::format("{} leads\n", node));
+  return ok;
+}
+
+/// What is in force follows the setting within a moment, as soon as no other change of the configuration is under way.
+int cluster_read_lease(const common& c, std::optional<ms> lease) {
+  auto node = c.connect();
+  if (lease)
+    node.ask(wire::set_read_lease{*lease}, c.patience(), true);
+  else
+    lease = ms(node.ask<wire::status_info>(wire::get_status{}, c.patience()).read_lease_ms);
+  if (c.as_json)
+    print(json{{"read_lease_ms", lease->count()}});
+  else
+    print_text(lease->count() == 0 ? "off: a quorum confirms each read\n"
+                                   : fmt::format("{} ms: leaders read without a quorum\n", lease->count()));
   return ok;
 }
 

@@ -59,6 +59,8 @@ struct bench_options {
   unsigned times = 10;
   std::size_t state_mib = 64;
   unsigned contenders = 8;
+  unsigned nodes = 3;            ///< of read
+  std::optional<ms> read_lease;  ///< read again, with leases of that length
 };
 int bench(const common&, const bench_options&);
 
@@ -80,6 +82,8 @@ int remove_member(const common&, const std::string& node);
 int leave(const common&);
 int cluster_voters(const common&);
 int cluster_transfer(const common&, const std::string& node);
+/// Changes the read lease when told to, and shows it.
+int cluster_read_lease(const common&, std::optional<ms> lease);
 struct cluster_init_options {
   std::vector<std::string> without;  ///< seeds
   std::string discard;               ///< a record

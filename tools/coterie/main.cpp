@@ -206,6 +206,13 @@ class grammar {
     add(g, "transfer", "let another voter lead", [this] { return cluster_transfer(c, name_); })
         ->add_option("NODE", name_)
         ->required();
+    add(g, "read-lease", "let leaders read without a quorum, by leases of 50ms to 1s, or not (off); shows what is set",
+        [this] { return cluster_read_lease(c, read_lease_); })
+        ->add_option_function<std::string>("LEASE", [this](const std::string& s) {
+          read_lease_ = s == "off" ? ms(0) : parse_duration(s);
+          if (!read_lease_)
+            throw CLI::ValidationError("LEASE", fmt::format("'{}' is no lease: write 500ms, or off", s));
+        });
     auto* s =
         add(g, "snapshot", "the whole state of the cluster as a file", [this] { return cluster_snapshot(c, backup_); });
     s->add_option("FILE", backup_.file, "a new file")->required();
@@ -316,8 +323,12 @@ class grammar {
       add_duration(
           b, "--lasts", [&to](ms d) { to = d; }, help);
     };
-    for (auto* b : {add_bench("append", "durable appends to a journal, acknowledged by a majority"),
-                    add_bench("read", "linearizable reads at a follower")}) {
+    auto* reads = add_bench("read", "linearizable reads at a follower");
+    reads->add_option("--nodes", bench_.nodes, "how many")->check(CLI::Range(2, 9))->capture_default_str();
+    add_duration(
+        reads, "--read-lease", [this](ms d) { bench_.read_lease = d; },
+        "at the leader as well, and all again with read leases of that length");
+    for (auto* b : {add_bench("append", "durable appends to a journal, acknowledged by a majority"), reads}) {
       b->add_option("--in-flight", bench_.in_flight, "requests under way at a time, several with commas")
           ->delimiter(',')
           ->check(CLI::Range(1, 4'096))
@@ -384,6 +395,7 @@ class grammar {
   std::vector<std::string> names_;
   std::vector<std::string> tags_;
   std::optional<std::uint32_t> wait_;
+  std::optional<ms> read_lease_;
   std::uint64_t since_ = 0;
   std::uint32_t max_ = 10;
   unsigned count_ = 5;

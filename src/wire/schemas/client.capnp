@@ -143,6 +143,9 @@ struct Request {
       remove @62 :List(Text);
     }
     tellLock @64 :LockUse;
+    setReadLease :group {
+      lease @65 :Int64;  # milliseconds, 0 = none
+    }
   }
 }
 
@@ -205,6 +208,7 @@ struct Status {
   parent @21 :Text;
   depth @22 :UInt32;
   children @23 :UInt32;
+  readLease @24 :UInt32;  # milliseconds, 0 = none
 }
 
 struct Transition {

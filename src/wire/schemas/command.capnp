@@ -223,5 +223,8 @@ struct Command {
       failed @46 :List(Id);
       back @47 :List(Id);
     }
+    setReadLease :group {
+      lease @48 :Int64;
+    }
   }
 }

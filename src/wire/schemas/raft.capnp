@@ -11,10 +11,13 @@ struct Configuration {
   learners @2 :List(Id);
 }
 
+# The read lease of a configuration, in milliseconds, stands beside it, so that the stored bytes of one without are what
+# they always were.
 struct SnapshotMeta {
   index @0 :UInt64;
   term @1 :UInt64;
   conf @2 :Configuration;
+  readLease @3 :UInt32;
 }
 
 struct Entry {
@@ -25,6 +28,7 @@ struct Entry {
     command @3 :Data;  # a Command
     configuration @4 :Configuration;
   }
+  readLease @5 :UInt32;  # of a configuration
 }
 
 struct RaftMessage {
@@ -74,6 +78,9 @@ struct RaftMessage {
       id @24 :UInt64;
       index @25 :UInt64;
       ok @26 :Bool;
+    }
+    timeoutNowUnleased :group {  # timeoutNow, and the sender holds no read lease by an entry up to this one
+      upto @28 :UInt64;
     }
   }
 }

@@ -9,6 +9,7 @@ struct GlobalRecord {  # g
   view @0 :UInt64;
   lastJournalId @1 :UInt64;
   lastStamp @2 :Int64;
+  readLease @3 :Int64;
 }
 
 struct MemberRecord {  # m

@@ -104,6 +104,42 @@ TEST_CASE("a history is told newest first, with where each run was, and no more 
   REQUIRE(expect<wire::run_list>(w.ask(0, wire::job_history{"j", 1})).runs.empty());
 }
 
+TEST_CASE("a read lease is set on any node, is in force everywhere, and lets the leader read without a quorum") {
+  engine::options o;
+  o.session_ttl = 1'000ms;
+  nodes w(3, o);
+  REQUIRE(w.run_until_active());
+  const auto leader = *w.leader(), other = (leader + 1) % 3;
+  const auto raft = [&](std::string_view what) { return w[leader].look().raft->stats().get(what); };
+  REQUIRE(refusal(w.ask(other, wire::set_read_lease{1ms})) == errc::bad_argument);
+  REQUIRE(is<wire::done>(w.ask(other, wire::set_read_lease{1'000ms})));
+  w.run(300ms);
+  for (std::size_t i = 0; i < 3; ++i)
+    REQUIRE(expect<wire::status_info>(w.ask(i, wire::get_status{})).read_lease_ms == 1'000);
+  REQUIRE(is<wire::done>(w.ask(leader, wire::wait_visible{})));
+  REQUIRE(raft("raft_lease_reads") == 1);
+
+  // Cut off it goes on for a while, but nobody's session is renewed by that: the next leader may be elected already
+  // (docs/consensus.md 1.9, c).
+  REQUIRE(is<wire::appended>(w.ask(leader, wire::append_journal{"orders", "", {{"t", "m"}}})));
+  const auto valid = w[leader].look().validity.steady;
+  w.cut(leader);
+  const auto id = w.call(leader, wire::wait_visible{});
+  REQUIRE(w.answers(id).over);
+  REQUIRE(is<wire::done>(w.answers(id).list.front()));
+  w.run(500ms);  // it asks each third of a second
+  REQUIRE(w[leader].look().validity.steady == valid);
+  w.cut(leader, false);
+  REQUIRE(w.run_until_active());
+
+  REQUIRE(is<wire::done>(w.ask(other, wire::set_read_lease{0ms})));
+  w.run(300ms);
+  const auto now = *w.leader();
+  const auto reads = w[now].look().raft->stats().get("raft_lease_reads");
+  REQUIRE(is<wire::done>(w.ask(now, wire::wait_visible{})));
+  REQUIRE(w[now].look().raft->stats().get("raft_lease_reads") == reads);
+}
+
 TEST_CASE("a read without a majority is refused when its time is up") {
   nodes w(3);
   REQUIRE(w.run_until_active());

@@ -142,6 +142,7 @@ class story {
       case 6:
         return lock_cancel{name("l"), request_seq(1 + below(c.seq.value + 1))};
       case 7:
+        if (random_.chance(0.1)) return set_read_lease{milliseconds(below(1'200))};
         return set_activity{random_.chance(0.9), random_.chance(0.05)};
       case 8:
         return random_.chance(0.7) ? command_body(register_runner{name("r", 3)})

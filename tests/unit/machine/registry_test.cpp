@@ -72,6 +72,19 @@ TEST_CASE("a node that closed its last session has stopped, one whose session ex
   CHECK(w.m.member(node(1))->stopped);
 }
 
+TEST_CASE("the read lease of the leaders is a setting of the cluster, within its limits or none") {
+  world w;
+  CHECK(w.m.globals().read_lease == 0ms);
+  for (const auto good : {1'000ms, 50ms, 0ms, 500ms}) {
+    CHECK(w.duty(set_read_lease{good}).ok());
+    CHECK(w.m.globals().read_lease == good);
+  }
+  for (const auto bad : {-1ms, 1ms, 49ms, 1'001ms}) {
+    CHECK(w.duty(set_read_lease{bad}).code == errc::bad_argument);
+    CHECK(w.m.globals().read_lease == 500ms);
+  }
+}
+
 TEST_CASE("a removed id never returns (ch#118740)", "[lesson]") {
   world w;
   CHECK(w.duty(remove_member{node(3)}).ok());

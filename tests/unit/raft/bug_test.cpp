@@ -75,6 +75,12 @@ TEST_CASE("planted bugs break their rule, and nothing else does") {
   CHECK_FALSE(commits_old_term(bug::none));
 }
 
+TEST_CASE("the stress test finds a leader that does not wait for its predecessor's lease") {
+  std::uint64_t seed = 1;
+  while (seed <= 500 && stress(seed, with(bug::early_commit), 900ms).violations.empty()) ++seed;
+  CHECK(seed <= 500);
+}
+
 TEST_CASE("the stress test finds planted bugs") {
   for (const auto b : {bug::double_vote, bug::early_ack, bug::skip_read_confirmation}) {
     std::uint64_t seed = 1;

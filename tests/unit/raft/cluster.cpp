@@ -48,12 +48,25 @@ void cluster::add(std::uint64_t n, disk d) {
   start(id(n));
 }
 
+times cluster::clocks(node_id n) const {
+  const auto& h = hosts_.at(n);
+  const auto gone = h.rate == 1 ? now_ - begin_ : scaled(now_ - begin_, h.rate);
+  return {begin_ + gone - h.suspended, boot_instant(1h) + gone, {}};
+}
+
+instant cluster::tell(node_id n) {
+  const auto now = clocks(n);
+  if (auto& core = hosts_.at(n).core) core->read_clocks(now);
+  return now.steady;
+}
+
 void cluster::start(node_id n) {
   auto& h = hosts_.at(n);
   auto& d = h.on_disk;
   // A snapshot may have been installed before the term that came with it was written; a driver puts that right.
   d.hard.current = std::max(d.hard.current, d.snapshot.when);
-  h.core.emplace(n, options_, recovered{d.hard, d.snapshot, d.entries, d.applied}, now_, ++seed_ * 7919 + n.lo);
+  h.core.emplace(n, options_, recovered{d.hard, d.snapshot, d.entries, d.applied}, clocks(n).steady, ++seed_ * 7919 + n.lo);
+  tell(n);
   h.seen_commit = h.core->commit();
 }
 
@@ -108,6 +121,7 @@ void cluster::transmit(std::vector<message> messages) {
 void cluster::pump(std::uint64_t n) {
   auto& h = at(n);
   if (!h.core) return;
+  tell(id(n));
   for (int turn = 0; turn < 1000; ++turn) {
     auto r = h.core->take();
     const bool idle = r.empty();
@@ -126,14 +140,14 @@ void cluster::complete_write(std::uint64_t n) {
   auto w = std::move(h.writes.front());
   h.writes.pop_front();
   h.on_disk.write(w.request);
-  h.core->on_persisted(w.request.sequence, now_);
+  h.core->on_persisted(w.request.sequence, tell(id(n)));
   transmit(std::move(w.after));
 }
 
 void cluster::lose(const message& m) {
   const auto from = hosts_.find(m.from);
   if (!std::holds_alternative<snapshot_request>(m.body) || from == hosts_.end() || !from->second.core) return;
-  from->second.core->on_snapshot_sent(m.to, false, now_);
+  from->second.core->on_snapshot_sent(m.to, false, tell(m.from));
 }
 
 void cluster::on_snapshot(host& to, const message& m) {
@@ -142,9 +156,9 @@ void cluster::on_snapshot(host& to, const message& m) {
   while (!to.writes.empty()) complete_write(to.core->self().lo);
   to.on_disk.install(meta);
   if (installed) installed(m.from.lo, m.to.lo, meta.index);
-  to.core->on_snapshot_installed(meta, now_);
+  to.core->on_snapshot_installed(meta, tell(m.to));
   auto& from = hosts_.at(m.from);
-  if (from.core) from.core->on_snapshot_sent(m.to, true, now_);
+  if (from.core) from.core->on_snapshot_sent(m.to, true, tell(m.from));
 }
 
 void cluster::deliver(std::size_t position, bool keep) {
@@ -152,7 +166,7 @@ void cluster::deliver(std::size_t position, bool keep) {
   if (!keep) network.erase(network.begin() + static_cast<std::ptrdiff_t>(position));
   const auto it = hosts_.find(m.to);
   if (it == hosts_.end() || !it->second.core || cuts_.contains({m.from, m.to})) return lose(m);
-  it->second.core->step(m, now_);
+  it->second.core->step(m, tell(m.to));
   if (install_snapshots && std::holds_alternative<snapshot_request>(m.body)) on_snapshot(it->second, m);
   pump(m.to.lo);
 }
@@ -163,7 +177,7 @@ void cluster::settle() {
 }
 
 void cluster::tick(std::uint64_t n) {
-  if (up(n)) (*this)[n].tick(now_);
+  if (up(n)) (*this)[n].tick(time(n));
   pump(n);
 }
 
@@ -172,7 +186,7 @@ void cluster::advance(duration d) {
   while (now_ < end) {
     now_ = std::min(end, now_ + 5ms);
     for (auto& [n, h] : hosts_) {
-      if (h.core && h.core->next_wake() <= now_) h.core->tick(now_);
+      if (h.core && h.core->next_wake() <= clocks(n).steady) h.core->tick(tell(n));
     }
     settle();
   }
@@ -227,7 +241,7 @@ std::optional<read_state> cluster::read_result(std::uint64_t n, std::uint64_t re
 
 void cluster::read(std::uint64_t n, std::uint64_t read) {
   if (!truth_.empty()) read_floor_[{id(n), read}] = truth_.rbegin()->first;
-  (*this)[n].read_index(read, now_);
+  (*this)[n].read_index(read, time(n));
 }
 
 void cluster::compact(std::uint64_t n, std::uint64_t upto) {

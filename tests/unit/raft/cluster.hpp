@@ -49,6 +49,8 @@ struct host {
   std::optional<raft::core> core;  ///< none while it is down
   std::deque<write> writes;        ///< handed out, not completed
   bool hold_writes = false;        ///< complete only on demand
+  double rate = 1;                 ///< of both clocks
+  duration suspended{};            ///< not seen by the steady one
   log_index seen_commit;
   term seen_term;
   std::vector<read_state> reads;
@@ -65,12 +67,23 @@ class cluster {
   void crash(std::uint64_t n);
   void restart(std::uint64_t n);
 
-  raft::core& operator[](std::uint64_t n) { return *hosts_.at(id(n)).core; }
+  /// As of now: it is told what its clocks say.
+  raft::core& operator[](std::uint64_t n) {
+    tell(id(n));
+    return *hosts_.at(id(n)).core;
+  }
   host& at(std::uint64_t n) { return hosts_.at(id(n)); }
   bool up(std::uint64_t n) { return hosts_.at(id(n)).core.has_value(); }
 
   // ---- time and delivery ----
   instant now() const { return now_; }
+  /// What the steady clock of a node says.
+  instant time(std::uint64_t n) const { return clocks(id(n)).steady; }
+  times clocks(node_id) const;
+  /// From the beginning on its clocks go at this rate.
+  void set_rate(std::uint64_t n, double rate) { hosts_.at(id(n)).rate = rate; }
+  /// Its steady clock missed so much, its other one did not.
+  void suspend(std::uint64_t n, duration d) { hosts_.at(id(n)).suspended += d; }
   /// Performs what the node wants, without delivering.
   void pump(std::uint64_t n);
   void complete_write(std::uint64_t n);
@@ -96,7 +109,7 @@ class cluster {
   bool elect(std::uint64_t n);
   /// The leader with the largest term, 0 if none.
   std::uint64_t leader() const;
-  result<log_index> propose(std::uint64_t n, std::string_view s = "x") { return (*this)[n].propose({text(s)}, now_); }
+  result<log_index> propose(std::uint64_t n, std::string_view s = "x") { return (*this)[n].propose({text(s)}, time(n)); }
   /// Commands that are known to be committed, in order.
   std::vector<std::string> committed() const;
   std::optional<read_state> read_result(std::uint64_t n, std::uint64_t read) const;
@@ -116,6 +129,7 @@ class cluster {
   options options_;
 
  private:
+  instant tell(node_id);
   void start(node_id);
   void perform(node_id, ready);
   void transmit(std::vector<message>);
@@ -123,7 +137,8 @@ class cluster {
   void on_snapshot(host& to, const message&);
 
   std::uint64_t seed_;
-  instant now_{1s};
+  static constexpr instant begin_{1s};
+  instant now_ = begin_;
   std::map<node_id, host> hosts_;
   std::set<std::pair<node_id, node_id>> cuts_;
   std::map<term, node_id> leaders_;

@@ -45,7 +45,7 @@ struct client {
 
 class machine_world {
  public:
-  machine_world(std::uint64_t seed, options o) : w_(seed, o), bug_(o.bug) {
+  machine_world(std::uint64_t seed, options o, std::chrono::milliseconds lease) : w_(seed, o, lease), bug_(o.bug) {
     w_.c.applied = [this](std::uint64_t n, const std::vector<entry>& entries) { apply(n, entries); };
     w_.c.installed = [this](std::uint64_t from, std::uint64_t to, log_index at) {
       states_[{to, at}] = states_[{from, at}];
@@ -228,7 +228,9 @@ class machine_world {
 
 }  // namespace
 
-kv_result kv(std::uint64_t seed, options o) { return machine_world(seed, o).run(); }
+kv_result kv(std::uint64_t seed, options o, std::chrono::milliseconds lease) {
+  return machine_world(seed, o, lease).run();
+}
 
 linearizability::report judge(const linearizability::history& h) {
   linearizability::options o;

@@ -18,7 +18,7 @@ struct kv_result {
 
 /// Clients on random nodes put, get, and compare-and-set a few keys. `lost_fsync` and `unordered_apply`, bugs of the
 /// engine, are planted in the disks and the machine of this test.
-kv_result kv(std::uint64_t seed, options o);
+kv_result kv(std::uint64_t seed, options o, std::chrono::milliseconds lease = {});
 
 linearizability::report judge(const linearizability::history&);
 

@@ -22,8 +22,8 @@ void use(world& w, std::uint64_t& proposals, std::uint64_t& reads) {
 
 }  // namespace
 
-stress_result stress(std::uint64_t seed, options o) {
-  world w(seed, o);
+stress_result stress(std::uint64_t seed, options o, std::chrono::milliseconds lease) {
+  world w(seed, o, lease);
   auto& c = w.c;
   std::uint64_t proposals = 0, reads = 0;
   for (int i = 0; i < steps && c.violations.empty(); ++i) {
@@ -44,6 +44,7 @@ stress_result stress(std::uint64_t seed, options o) {
     if (!c.up(n)) continue;
     result.leaders += c[n].stats().get("raft_elections_won");
     result.snapshots += c[n].stats().get("raft_snapshots_installed");
+    result.lease_reads += c[n].stats().get("raft_lease_reads");
     for (const auto& r : c.at(n).reads) result.reads += r.ok;
   }
   return result;

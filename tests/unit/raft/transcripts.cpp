@@ -8,6 +8,7 @@
 //   tick N MS                  so much time passes, then N looks at its timers
 //   propose N TEXT             N appends a command
 //   conf N voters=A,B [learners=C]
+//   lease N MS                 N proposes read leases of that length, 0 for none
 //   transfer N TO              N hands leadership over
 //   read N ID                  a linearizable read, by that number
 //   deliver [A->B] [COUNT]     messages of that link, oldest first; without a link and a count all that wait now
@@ -40,8 +41,9 @@ std::string list(const std::vector<node_id>& ids) {
 }
 
 std::string show(const configuration& c) {
-  return fmt::format("voters {}{}{}", list(c.voters), c.joint() ? " and " + list(c.outgoing) : "",
-                     c.learners.empty() ? "" : ", learners " + list(c.learners));
+  return fmt::format("voters {}{}{}{}", list(c.voters), c.joint() ? " and " + list(c.outgoing) : "",
+                     c.learners.empty() ? "" : ", learners " + list(c.learners),
+                     c.read_lease.count() == 0 ? "" : fmt::format(", leases of {} ms", c.read_lease.count()));
 }
 
 std::string show(const entry& e) {
@@ -83,7 +85,9 @@ std::string show(const message& m) {
           [](const snapshot_request& s) {
             return fmt::format("snapshot up to {}/{}, {}", s.meta.when, s.meta.index, show(s.meta.conf));
           },
-          [](const timeout_now&) { return std::string("take over now"); },
+          [](const timeout_now& o) {
+            return "take over now" + (o.unleased ? fmt::format(", no lease up to {}", o.unleased) : "");
+          },
           [](const read_request&) { return std::string("where may I read?"); },
           [](const read_response& r) { return r.ok ? fmt::format("read at {}", r.index) : std::string("don't read"); },
       },
@@ -234,6 +238,13 @@ class play {
        {2,
         [this] {
           auto ok = cluster_[number(0)].propose_configuration(named("voters"), named("learners"), cluster_.now());
+          if (!ok) out_ += "refused: " + ok.error().message + "\n";
+          cluster_.pump(number(0));
+        }}},
+      {"lease",
+       {2,
+        [this] {
+          auto ok = cluster_[number(0)].propose_read_lease(std::chrono::milliseconds(number(1)), cluster_.now());
           if (!ok) out_ += "refused: " + ok.error().message + "\n";
           cluster_.pump(number(0));
         }}},

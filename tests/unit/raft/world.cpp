@@ -17,10 +17,13 @@ options of_seed(std::uint64_t seed, options o) {
 
 }  // namespace
 
-world::world(std::uint64_t seed, options o) : random(seed), c(of_seed(seed, o), seed) {
+world::world(std::uint64_t seed, options o, std::chrono::milliseconds l)
+    : random(seed), lease(l), c(of_seed(seed, o), seed) {
   configuration first = voters({1, 2, 3});
   if (random.chance(0.3)) first = voters({1, 2, 3, 4, 5});
+  first.read_lease = lease;
   for (std::uint64_t n = 1; n <= nodes; ++n) c.add(n, first);
+  for (std::uint64_t n = 1; n <= nodes && lease > 0ms; ++n) c.set_rate(n, 0.99 + 0.00002 * static_cast<double>(random.below(1'001)));
   loss = random.chance(0.5) ? 0.0 : 0.1;
   fault = random.chance(0.3) ? 0.0 : 0.02;
   slow_disks = random.chance(0.8);
@@ -61,7 +64,7 @@ void world::move_disks() {
 void world::move_time() {
   c.skip(duration(static_cast<duration::rep>(random.below(20'000'000))));
   for (std::uint64_t n = 1; n <= nodes; ++n) {
-    if (n != deaf && c.up(n) && c[n].next_wake() <= c.now() && random.chance(0.8)) c.tick(n);
+    if (n != deaf && c.up(n) && c[n].next_wake() <= c.time(n) && random.chance(0.8)) c.tick(n);
   }
 }
 
@@ -74,13 +77,17 @@ void world::disturb(std::uint64_t n) {
       else if (random.chance(0.5))
         learners.push_back(id(i));
     }
-    configurations += c[n].propose_configuration(in, learners, c.now()).has_value();
+    configurations += c[n].propose_configuration(in, learners, c.time(n)).has_value();
     c.pump(n);
   }
-  if (random.chance(0.02)) (void)c[n].transfer_leadership(id(any()), c.now());
+  if (lease > 0ms && random.chance(0.05)) {
+    (void)c[n].propose_read_lease(lease * static_cast<int>(random.below(4)) / 3, c.time(n));
+    c.pump(n);
+  }
+  if (random.chance(0.02)) (void)c[n].transfer_leadership(id(any()), c.time(n));
   if (random.chance(0.05))
     c.compact(n, c[n].applied().value - random.below(1 + std::min<std::uint64_t>(3, c[n].applied().value)));
-  if (random.chance(0.02)) c[n].on_unreachable(id(any()), random.chance(0.5), c.now());
+  if (random.chance(0.02)) c[n].on_unreachable(id(any()), random.chance(0.5), c.time(n));
 }
 
 void world::break_things() {

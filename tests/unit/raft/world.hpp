@@ -12,7 +12,9 @@ namespace coterie::raft::test {
 struct world {
   static constexpr std::uint64_t nodes = 5;
 
-  world(std::uint64_t seed, options o);
+  /// With a lease: leaders answer reads by leases of up to that length, which change, and all clocks go at rates of
+  /// their own within the assumed bound.
+  world(std::uint64_t seed, options o, std::chrono::milliseconds lease = {});
 
   std::uint64_t any() { return 1 + random.below(nodes); }
   std::uint64_t any_or_leader();
@@ -29,6 +31,7 @@ struct world {
   bool recover();
 
   rng random;
+  std::chrono::milliseconds lease{0};
   cluster c;
   double loss = 0, fault = 0, disk_speed = 1;
   bool slow_disks = false;

@@ -139,6 +139,7 @@ void fill(T& v, rng& r) {
     if (r.chance(0.6)) v.timeout = std::chrono::milliseconds(r.below(1'000'000));  // never negative, at most a year
   } else if constexpr (std::is_same_v<T, raft::configuration>) {
     fill_ids(v.voters, r), fill_ids(v.outgoing, r), fill_ids(v.learners, r);
+    v.read_lease = std::chrono::milliseconds(r.below(1ull << 32));
   } else if constexpr (std::is_same_v<T, raft::entry>) {
     fill(v.when, r), fill(v.index, r), fill(v.kind, r);
     if (v.kind == raft::entry_kind::command) fill(v.payload, r);

@@ -29,6 +29,24 @@ TEST_CASE("a log is read back entry by entry") {
   CHECK(at == chain);
 }
 
+TEST_CASE("a read lease stands beside the configuration, and one without is stored as before there were any") {
+  raft::entry e{term(4), log_index(4), raft::entry_kind::configuration, {}, {{{1, 2}}, {}, {}}};
+  hash128_value without_chain, with_chain;
+  const auto without = copy(encode_log_entry(e, {}, without_chain).view());
+  e.conf.read_lease = std::chrono::milliseconds(0x01020304);
+  const auto with = copy(encode_log_entry(e, {}, with_chain).view());
+  REQUIRE(with.size() == without.size());
+  CHECK(without_chain != with_chain);
+  for (std::size_t i = 24; i < with.size(); ++i) {
+    CAPTURE(i);
+    if (i >= 44 && i < 48)
+      CHECK((without[i] == std::byte{0} && with[i] == std::byte(48 - i)));
+    else
+      CHECK(with[i] == without[i]);
+  }
+  CHECK(decode_log_entry(with, {})->what == e);
+}
+
 TEST_CASE("an entry is refused behind another log than its own") {
   hash128_value chain{1, 2};
   const auto stored = encode_log_entry(entry_at(9), chain, chain);
