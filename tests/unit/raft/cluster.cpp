@@ -65,7 +65,8 @@ void cluster::start(node_id n) {
   auto& d = h.on_disk;
   // A snapshot may have been installed before the term that came with it was written; a driver puts that right.
   d.hard.current = std::max(d.hard.current, d.snapshot.when);
-  h.core.emplace(n, options_, recovered{d.hard, d.snapshot, d.entries, d.applied}, clocks(n).steady, ++seed_ * 7919 + n.lo);
+  h.core.emplace(n, options_, recovered{d.hard, d.snapshot, d.entries, d.applied}, clocks(n).steady,
+                 ++seed_ * 7919 + n.lo);
   tell(n);
   h.seen_commit = h.core->commit();
 }

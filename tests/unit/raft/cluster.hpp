@@ -109,7 +109,9 @@ class cluster {
   bool elect(std::uint64_t n);
   /// The leader with the largest term, 0 if none.
   std::uint64_t leader() const;
-  result<log_index> propose(std::uint64_t n, std::string_view s = "x") { return (*this)[n].propose({text(s)}, time(n)); }
+  result<log_index> propose(std::uint64_t n, std::string_view s = "x") {
+    return (*this)[n].propose({text(s)}, time(n));
+  }
   /// Commands that are known to be committed, in order.
   std::vector<std::string> committed() const;
   std::optional<read_state> read_result(std::uint64_t n, std::uint64_t read) const;

@@ -23,7 +23,8 @@ world::world(std::uint64_t seed, options o, std::chrono::milliseconds l)
   if (random.chance(0.3)) first = voters({1, 2, 3, 4, 5});
   first.read_lease = lease;
   for (std::uint64_t n = 1; n <= nodes; ++n) c.add(n, first);
-  for (std::uint64_t n = 1; n <= nodes && lease > 0ms; ++n) c.set_rate(n, 0.99 + 0.00002 * static_cast<double>(random.below(1'001)));
+  for (std::uint64_t n = 1; n <= nodes && lease > 0ms; ++n)
+    c.set_rate(n, 0.99 + 0.00002 * static_cast<double>(random.below(1'001)));
   loss = random.chance(0.5) ? 0.0 : 0.1;
   fault = random.chance(0.3) ? 0.0 : 0.02;
   slow_disks = random.chance(0.8);
