@@ -1,5 +1,6 @@
-// What a leader sends for each committed entry, with few observers and with many (docs/consensus.md 1.3): whole engines
-// in one process, on a perfect network. It counts frames, not time.
+// What a leader sends for each committed entry, and what it is sent when all observers read at once, with few observers
+// and with many (docs/consensus.md 1.3): whole engines in one process, on a perfect network. It counts frames, not
+// time.
 //   relay_scale [OBSERVERS...]      20 and 200 unless named
 #include <cstdlib>
 #include <map>
@@ -71,13 +72,33 @@ bool measure(std::size_t observers) {
   for (std::size_t i = 0; i < w.size(); ++i)
     if (const auto s = w.ask(i, wire::get_status{}))
       if (const auto* status = std::get_if<wire::status_info>(&*s)) deepest = std::max(deepest, status->place.depth);
+  // All of them before anybody has an answer.
+  std::uint64_t asked = 0;
+  w.lose = [&](std::size_t, std::size_t to, const wire::peer_message& m) {
+    const auto* r = std::get_if<raft::message>(&m);
+    asked += to == leader && r != nullptr && std::holds_alternative<raft::read_request>(r->body);
+    return false;
+  };
+  constexpr std::uint64_t first_call = 1u << 30;
+  for (std::size_t i = 0; i < w.size(); ++i)
+    if (!w[leader].look().raft->conf().contains(w.id(i)))
+      w.tell(i, engine::call{engine::call_id(first_call + i), wire::wait_visible{}, {}});
+  w.settle();
+  const auto answered = [&] {
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const bool reads = !w[leader].look().raft->conf().contains(w.id(i));
+      if (reads && w.answers(engine::call_id(first_call + i)).list.empty()) return false;
+    }
+    return true;
+  };
+  if (!w.run_until(answered, 1min)) return false;
   const auto each = [&](std::uint64_t n) { return static_cast<double>(n) / committed; };
   const auto second = [&](std::uint64_t n) {
     return static_cast<double>(n) / std::chrono::duration<double>(idle).count();
   };
-  fmt::print("{:9} {:5} {:9} {:12.2f} {:11.0f} {:13.1f} {:12.0f}\n", observers, deepest,
+  fmt::print("{:9} {:5} {:9} {:12.2f} {:11.0f} {:13.1f} {:12.0f} {:14}\n", observers, deepest,
              w[leader].look().raft->progress().size(), each(entries.frames), each(entries.bytes), second(quiet.frames),
-             second(quiet.bytes));
+             second(quiet.bytes), asked);
   return true;
 }
 
@@ -88,7 +109,7 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) counts.push_back(std::strtoull(argv[i], nullptr, 10));
   if (counts.empty()) counts = {20, 200};
   fmt::print("what the leader sends; {} voters, {} standbys, entries of {} bytes\n", founders, standbys, payload);
-  fmt::print("observers depth followers frames/entry bytes/entry idle frames/s idle bytes/s\n");
+  fmt::print("observers depth followers frames/entry bytes/entry idle frames/s idle bytes/s reads at once\n");
   for (const auto n : counts)
     if (!measure(n)) return 1;
 }
