@@ -124,8 +124,8 @@ class core {
   /// the joint configuration is automatic. Refused (unavailable) unless leader with an applied own-term entry and no
   /// change pending.
   result<log_index> propose_configuration(std::vector<node_id> voters, std::vector<node_id> learners, instant now);
-  /// Changes the read lease of the cluster's leaders (docs/consensus.md 1.8), zero for none; refused like another change
-  /// of the configuration.
+  /// Changes the read lease of the cluster's leaders (docs/consensus.md 1.8), zero for none; refused like another
+  /// change of the configuration.
   result<log_index> propose_read_lease(std::chrono::milliseconds, instant now);
   /// Linearizable read (thesis 6.4), on any node: the answer comes in ready.reads. `id` is chosen by the caller, fresh
   /// for every call.
@@ -168,9 +168,10 @@ class core {
   node_id self() const;
   role current_role() const;
   term current_term() const;
-  node_id leader() const;        ///< zero = unknown
-  term leader_term() const;      ///< in which leader() leads
-  /// Leader whose newest committed entry is young enough that no other one can have committed any: reads need no quorum.
+  node_id leader() const;    ///< zero = unknown
+  term leader_term() const;  ///< in which leader() leads
+  /// Leader whose newest committed entry is young enough that no other one can have committed any: reads need no
+  /// quorum.
   bool holds_read_lease() const;
   bool leader_ready() const;     ///< leader and an entry of its own term is committed and applied (rp#5025)
   instant leader_since() const;  ///< when this node became leader; meaningless otherwise
@@ -353,7 +354,7 @@ class core {
   std::size_t uncommitted_bytes_ = 0;
   bool heartbeat_due_ = false;
   std::optional<transfer> transfer_;
-  duration awaited_lease_{};     ///< of predecessors: nothing is committed before it is over; zero = it is
+  duration awaited_lease_{};  ///< of predecessors: nothing is committed before it is over; zero = it is
   std::optional<instant> last_read_;
   instant moved_at_;             ///< commit or some voter's match moved, or there was nothing to commit
   bool stall_handover_ = false;  ///< tried to hand over since the stall began

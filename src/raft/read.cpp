@@ -72,8 +72,8 @@ bool core::holds_read_lease() const {
   return role_ == role::leader && lease_.left(log_.conf_at(commit_).read_lease) > duration::zero();
 }
 
-/// Where reads come often and entries seldom, a no-op is made when half of the lease is gone; reads that come one by one
-/// are no reason to write.
+/// Where reads come often and entries seldom, a no-op is made when half of the lease is gone; reads that come one by
+/// one are no reason to write.
 void core::renew_read_lease() {
   const duration lease = log_.conf().read_lease;
   if (lease == duration::zero()) return;

@@ -20,7 +20,8 @@ struct configuration {
   std::vector<node_id> voters;
   std::vector<node_id> outgoing;
   std::vector<node_id> learners;
-  std::chrono::milliseconds read_lease{0};  ///< what an entry gives to its leader (docs/consensus.md 1.8); 0 = no leases
+  std::chrono::milliseconds read_lease{
+      0};  ///< what an entry gives to its leader (docs/consensus.md 1.8); 0 = no leases
   bool joint() const { return !outgoing.empty(); }
   bool is_voter(node_id) const;    ///< in voters or outgoing
   bool is_learner(node_id) const;  ///< in learners and not (while joint: no longer) a voter
@@ -99,8 +100,8 @@ struct snapshot_request {
 };
 /// Leadership transfer (thesis 3.10).
 struct timeout_now {
-  /// The sender holds no read lease by an entry up to here, and will not in this term; nor does any earlier leader. Zero
-  /// = it does not say so.
+  /// The sender holds no read lease by an entry up to here, and will not in this term; nor does any earlier leader.
+  /// Zero = it does not say so.
   log_index unleased;
 };
 /// A follower asks its leader for a read index on behalf of a local read.
