@@ -22,11 +22,12 @@ enum class planted_bug : std::uint8_t {
   missing_incarnation_check,  ///< swim: believes statements of an older incarnation
   trusted_copy,               ///< engine: lets an older copy of a member's disk in
   uncommitted_relay,          ///< engine: passes entries on to observers that may still be replaced
+  unscoped_gossip,            ///< swim: takes gossip of any seed list before genesis
 };
 
-inline constexpr std::array<std::string_view, 12> planted_bug_names{
-    "none",         "double_vote",      "commit_old_term", "early_ack",    "skip_read_confirmation",
-    "lost_fsync",   "unordered_apply",  "stale_lease",     "reused_token", "missing_incarnation_check",
-    "trusted_copy", "uncommitted_relay"};
+inline constexpr std::array<std::string_view, 13> planted_bug_names{
+    "none",         "double_vote",       "commit_old_term", "early_ack",    "skip_read_confirmation",
+    "lost_fsync",   "unordered_apply",   "stale_lease",     "reused_token", "missing_incarnation_check",
+    "trusted_copy", "uncommitted_relay", "unscoped_gossip"};
 
 }  // namespace coterie

@@ -36,6 +36,7 @@ swim::hello engine::state::own_hello() const {
 
 void engine::state::greet_all() {
   for (const auto id : links.connected()) links.send(id, own_hello());
+  for (const auto id : links.silent()) links.send_on(id, own_hello());  // what they hear first may be the old one
 }
 
 void engine::state::on_stream_up(const stream_up& e) {
@@ -109,7 +110,18 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
   links.bind(id, h.id, h.epoch);
   if (h.id == ctx.self) return;
   links.learn(h.id, h.advertise);
-  if (again) return;
+  if (!again || strangers.contains(h.id)) introduce(h);
+}
+
+// Before genesis gossip is for nodes with one seed list, afterwards for those with one id. Who knows no id yet, and has
+// another list, may still be taken in: then both say hello again.
+void engine::state::introduce(const swim::hello& h) {
+  if (!members.meets({h.cluster, h.cluster_known, h.digest})) {
+    ctx.stats.add("hello.other_scope");
+    strangers[h.id] = h;
+    return;
+  }
+  strangers.erase(h.id);
   members.on_peer_up({.id = h.id,
                       .name = h.name,
                       .at = h.advertise,
@@ -118,6 +130,12 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
                       .protocol_max = h.protocol_max,
                       .tags = {}},
                      {h.epoch, 0}, ctx.now);
+}
+
+// Of a stranger only what leads to one cluster, or tells that it is none.
+bool engine::state::is_heard_of(node_id from, const wire::peer_message& what) const {
+  return !strangers.contains(from) || std::holds_alternative<swim::genesis_message>(what) ||
+         std::holds_alternative<wire::join_answer>(what);
 }
 
 // A disk that was copied or put back in time comes with a start that is over, or without what it acknowledged. Its
@@ -150,6 +168,7 @@ std::optional<wire::join_answer> engine::state::judge(const swim::hello& h) {
 }
 
 void engine::state::on_peer(node_id from, wire::peer_message what) {
+  if (!is_heard_of(from, what)) return ctx.stats.add("frame.other_scope");
   // What belongs to the log is heard only by nodes of one cluster.
   const auto formed = [&] { return replica.has_value(); };
   std::visit(overloaded{
@@ -247,6 +266,8 @@ void engine::state::form() {
   ctx.log(log_level::info, fmt::format("formed: cluster {}", a.id));
   greet_all();
   links.close_to(ctx.self);
+  for (const auto& [id, h] : std::exchange(strangers, {}))
+    if (links.up(id)) introduce(h);
   replica->tick();
 }
 

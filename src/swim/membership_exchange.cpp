@@ -9,7 +9,7 @@ namespace coterie::swim {
 
 namespace {
 
-constexpr std::size_t header_bytes = 176;  // of an encoded datagram, without the cluster name and a request's host name
+constexpr std::size_t header_bytes = 184;  // of an encoded datagram, without the cluster name and a request's host name
 constexpr std::size_t max_repair_steps = 64;
 constexpr std::size_t max_strangers = 256;
 constexpr std::size_t max_asked = 1'024;
@@ -18,7 +18,7 @@ constexpr duration settled_after = 2s;  // views that differ longer than news ta
 
 std::size_t overhead(const datagram& d) {
   const auto* request = std::get_if<ping_request>(&d.body);
-  return header_bytes + d.cluster.size() + (request ? request->at.host.size() + 16 : 0);
+  return header_bytes + d.of.cluster.size() + (request ? request->at.host.size() + 16 : 0);
 }
 
 bool is_accused(const record& r) {
@@ -46,8 +46,7 @@ unsigned membership::transmissions() const {
 /// what room is left, when its view differs from ours, a piece of our view.
 void membership::send(const address& to, node_id whom, message body, corrections c) {
   datagram d;
-  d.cluster = options_.cluster;
-  d.id = cluster_;
+  d.of = scope_;
   d.from = self_;
   d.epoch = epoch_;
   d.view_digest = roster_.view_digest();
@@ -150,7 +149,7 @@ void membership::add_what_differs(push_pull& p, const push_pull& theirs) const {
 // ---- in ------------------------------------------------------------------------------------------------------------
 
 bool membership::admissible(const address& from, const datagram& d) {
-  if (d.cluster != options_.cluster || (d.id && cluster_ && d.id != cluster_)) {
+  if (!meets(d.of)) {
     counters_.add("foreign_cluster");
     return false;
   }

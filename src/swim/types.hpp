@@ -57,6 +57,16 @@ struct user_datum {
   friend bool operator==(const user_datum&, const user_datum&) = default;
 };
 
+/// Whose gossip may meet (docs/membership.md, Isolation): nodes with one cluster name and one id, or, as long as one of
+/// them has none, one seed list.
+struct scope {
+  std::string cluster;      ///< name
+  cluster_id id;            ///< zero = not known yet
+  std::uint64_t seeds = 0;  ///< digest of the seed list; zero = none: gossip alone, which has no genesis
+  bool meets(const scope& o) const { return cluster == o.cluster && (id && o.id ? id == o.id : seeds == o.seeds); }
+  friend bool operator==(const scope&, const scope&) = default;
+};
+
 struct ping {
   std::uint64_t probe = 0;
   node_id target;  ///< a ping for somebody else (a reused address) is not answered
@@ -81,11 +91,9 @@ struct indirect_nack {
 };
 struct gossip_only {};
 
-/// One UDP datagram, at most options.max_datagram bytes when encoded. Scoped: a datagram of another cluster is counted
-/// and dropped.
+/// One UDP datagram, at most options.max_datagram bytes when encoded. One of another scope is counted and dropped.
 struct datagram {
-  std::string cluster;  ///< name
-  cluster_id id;        ///< zero = not known yet; zero matches any (docs/membership.md, Isolation)
+  scope of;
   node_id from;
   boot_epoch epoch;
   std::uint64_t view_digest = 0;  ///< of the ids that the sender believes alive or suspect, itself included

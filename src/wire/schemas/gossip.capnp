@@ -86,6 +86,7 @@ struct Datagram {
     height @23 :Float32;
     error @24 :Float32;  # of the estimate, as a part of it
   }
+  seeds @25 :UInt64;  # digest of the sender's seed list; zero = none
 }
 
 struct PushPull {

@@ -244,7 +244,7 @@ TEST_CASE("an earlier start is known by gossip, or by its session, where its hel
   }
   SECTION("by gossip") {
     swim::datagram d;
-    d.cluster = "default";
+    d.of = {"default", w.cluster(), 0};
     d.from = w.id(1);
     d.epoch = boot_epoch(1);
     d.body = swim::gossip_only{};

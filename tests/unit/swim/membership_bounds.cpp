@@ -114,19 +114,35 @@ TEST_CASE("this node's own id from elsewhere is dropped and said once", "[swim][
 }
 
 TEST_CASE("foreign clusters are counted and ignored", "[swim][isolation]") {
-  solo s;
+  solo s({.seeds = 77});
+  const auto taken = [&](std::size_t i, const scope& of) {
+    datagram d = s.from(i, {said(i, inc(1, 0))});
+    d.of = of;
+    const auto refused = s.m.stats().get("foreign_cluster");
+    s.hear(d);
+    CHECK(s.m.meets(of) == (s.m.find(id_of(i)) != nullptr));
+    CHECK(s.m.stats().get("foreign_cluster") == refused + (s.m.meets(of) ? 0 : 1));
+    return s.m.meets(of);
+  };
+  // Before it has an id, of its name, those with its seed list, whether they have one or not.
+  CHECK_FALSE(taken(1, {"other", {}, 77}));
+  CHECK_FALSE(taken(1, {"default", {}, 78}));
+  CHECK_FALSE(taken(1, {"default", {1, 2}, 78}));
+  CHECK(taken(1, {"default", {}, 77}));
+  CHECK(taken(2, {"default", {1, 2}, 77}));
+  // Then those with its id, whatever their list, and those with its list and no id.
   s.m.set_cluster_id({1, 2});
-  datagram d = s.from(1, {said(1, inc(1, 0))});
-  d.cluster = "other";
-  s.hear(d);
-  d.cluster = s.opts.cluster;
-  d.id = {3, 4};
-  s.hear(d);
-  CHECK(s.m.stats().get("foreign_cluster") == 2);
-  CHECK(s.m.members().size() == 1);
-  d.id = {};  // zero matches any
-  s.hear(d);
-  CHECK(s.m.members().size() == 2);
+  CHECK_FALSE(taken(3, {"other", {1, 2}, 77}));
+  CHECK_FALSE(taken(3, {"default", {3, 4}, 77}));
+  CHECK_FALSE(taken(3, {"default", {}, 78}));
+  CHECK(taken(3, {"default", {1, 2}, 78}));
+  CHECK(taken(4, {"default", {}, 77}));
+  // It says its own.
+  for (const auto& d : s.sent_to(1)) CHECK(d.of.seeds == 77);
+  s.actions.clear();
+  s.pass(1s);
+  REQUIRE_FALSE(s.sent_to(1).empty());
+  CHECK(s.sent_to(1).back().of == scope{"default", {1, 2}, 77});
 }
 
 TEST_CASE("unusable statements are dropped and counted", "[swim][limits]") {
