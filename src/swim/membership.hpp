@@ -209,7 +209,8 @@ class membership {
   void ask(const record&, bool with_view, const times&);
   void catch_up(const times&);
   node_id exchange_partner(bool linked_only);
-  void add_view(push_pull&) const;
+  std::vector<std::uint64_t> digests_of_ranges() const;
+  void answer_push_pull(const push_pull&);
   void add_what_differs(push_pull&, const push_pull& theirs) const;
   statement statement_of(const record&) const;
   std::uint64_t exchange_digest() const { return roster_.full_digest() + user_.digest(); }

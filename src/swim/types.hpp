@@ -103,16 +103,22 @@ struct datagram {
   coordinate place{};  ///< of the sender
 };
 
-/// Push-pull over a stream (SWIM/memberlist anti-entropy): a question carries the sender's whole view, or none when
-/// both are likely equal; the answer carries what the receiver's has beyond that, and nothing when the digests are
-/// equal.
+/// Push-pull over a stream (SWIM/memberlist anti-entropy), a question and its answer. A bare question is answered by
+/// the digest, and when views differ by the digests of ranges of ids. The next question then carries those of its
+/// sender with its part of the ranges that differ, the answer what the other side has there beyond that. A question
+/// with statements and without ranges carries the whole view, and asks for everything.
 struct push_pull {
   bool answer = false;
   node_id from;
   std::uint64_t view_digest = 0;  ///< of (id, incarnation, state) and user data: not the digest that datagrams carry
+  std::vector<std::uint64_t> ranges;  ///< of the same, by range_of(): none, or view_ranges of them
   std::vector<statement> statements;
   std::vector<user_datum> user;
 };
+
+inline constexpr std::size_t view_ranges = 64;
+/// In which of them a member is, and what it says.
+constexpr std::size_t range_of(node_id id) { return ((id.hi ^ id.lo) * 0x9e3779b97f4a7c15ull) >> 58; }
 
 /// A TCP probe and its echo, sent on a peer stream beside the indirect probes.
 struct stream_ping {

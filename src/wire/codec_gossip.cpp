@@ -52,12 +52,22 @@ void put(PushPull::Builder b, const swim::push_pull& v) {
   b.setAnswer(v.answer);
   put_id(b.initFrom(), v.from);
   b.setViewDigest(v.view_digest);
+  if (!v.ranges.empty()) {
+    auto ranges = b.initRanges(count(v.ranges));
+    for (capnp::uint i = 0; i < ranges.size(); ++i) ranges.set(i, v.ranges[i]);
+  }
   put_list(b.initStatements(count(v.statements)), v.statements);
   put_list(b.initUser(count(v.user)), v.user);
 }
 
 swim::push_pull get(PushPull::Reader r) {
-  return {r.getAnswer(), get_id<node_id>(r.getFrom()), r.getViewDigest(), get_list(r.getStatements()),
+  const auto ranges = r.getRanges();
+  require(ranges.size() <= swim::view_ranges, "too many ranges");
+  return {r.getAnswer(),
+          get_id<node_id>(r.getFrom()),
+          r.getViewDigest(),
+          get_list(ranges, [](std::uint64_t digest) { return digest; }),
+          get_list(r.getStatements()),
           get_list(r.getUser())};
 }
 

@@ -98,4 +98,5 @@ struct PushPull {
   viewDigest @3 :UInt64;
   statements @4 :List(Statement);
   user @5 :List(UserDatum);
+  ranges @6 :List(UInt64);  # digests of the ranges of ids, 64 or none
 }

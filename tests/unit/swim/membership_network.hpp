@@ -154,7 +154,7 @@ class network {
   /// All up, each told of all others: a cluster that formed long ago, without the news of its forming.
   void settle() {
     for (std::size_t i = 0; i < nodes_.size(); ++i) start(i);
-    push_pull all{true, {}, 0, {}, {}};
+    push_pull all{true, {}, 0, {}, {}, {}};
     for (const auto& x : nodes_) all.statements.push_back({x.info, {boot_epoch(x.epoch), 1}, member_state::alive, {}});
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       all.from = nodes_[i == 0 ? 1 : 0].info.id;
