@@ -97,14 +97,14 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
       links.send_on(id, std::move(*refusal));
       return links.mute(id);
     }
-  if (genesis) {
-    if (auto ok = genesis->on_hello(h, links.dialled(id), ctx.now.steady); !ok) {
-      ctx.stats.add("hello.refused");
-      ctx.log(log_level::debug, ok.error().message);
-      return links.hang_up(id);
-    }
-  } else if (h.cluster != opt.cluster) {
-    ctx.stats.add("hello.other_cluster");
+  if (auto ok =
+          genesis ? genesis->on_hello(h, links.dialled(id), ctx.now.steady) : swim::genesis::check_kind(h, opt.cluster);
+      !ok) {
+    ctx.stats.add("hello.refused");
+    // A forming node says it in its situation; one without genesis has no other place.
+    const auto text = fmt::format("{} at {} {}", h.name, h.advertise.str(), ok.error().message);
+    const bool news = !genesis && std::exchange(last_refusal, text) != text;
+    ctx.log(news ? log_level::warn : log_level::debug, text);
     return links.hang_up(id);
   }
   links.bind(id, h.id, h.epoch);
@@ -328,9 +328,13 @@ void engine::state::dial_members() {
   if (genesis && !replica) return;
   std::vector<node_id> wanted;
   const auto known = members.members();
-  if (known.size() <= mesh_size && !opt.gossip_only)
-    for (const auto& m : known)
-      if (m.state != swim::member_state::left) wanted.push_back(m.info.id);
+  const bool mesh = known.size() <= mesh_size && !opt.gossip_only;
+  // Of many, those by whom the halves of a partition find each other again.
+  const auto lost_seed = [&](const swim::member& m) {
+    return m.state == swim::member_state::unreachable && std::ranges::count(opt.seeds, m.info.at) > 0;
+  };
+  for (const auto& m : known)
+    if (m.state != swim::member_state::left && (mesh || lost_seed(m))) wanted.push_back(m.info.id);
   if (replica) {
     const auto& conf = replica->core().conf();
     const bool all = conf.is_voter(ctx.self) || replica->leader() == ctx.self;

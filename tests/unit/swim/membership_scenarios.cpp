@@ -607,6 +607,7 @@ TEST_CASE("the evidence of an event names probes and accusers", "[swim][events]"
     CHECK(w[i].events[1].what.evidence.find("accused by n") != std::string::npos);
     CHECK(w[i].events[1].what.evidence.find("local health") != std::string::npos);
     CHECK(w[i].events[1].what.evidence.find("direct") != std::string::npos);
+    CHECK(w[i].events[1].what.evidence.find("its answers took 0.") != std::string::npos);
   }
 }
 
