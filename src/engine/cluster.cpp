@@ -36,6 +36,7 @@ swim::hello engine::state::own_hello() const {
 
 void engine::state::greet_all() {
   for (const auto id : links.connected()) links.send(id, own_hello());
+  for (const auto id : links.silent()) links.send_on(id, own_hello());  // what they hear first may be the old one
 }
 
 void engine::state::on_stream_up(const stream_up& e) {
@@ -96,20 +97,31 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
       links.send_on(id, std::move(*refusal));
       return links.mute(id);
     }
-  if (genesis) {
-    if (auto ok = genesis->on_hello(h, links.dialled(id), ctx.now.steady); !ok) {
-      ctx.stats.add("hello.refused");
-      ctx.log(log_level::debug, ok.error().message);
-      return links.hang_up(id);
-    }
-  } else if (h.cluster != opt.cluster) {
-    ctx.stats.add("hello.other_cluster");
+  if (auto ok =
+          genesis ? genesis->on_hello(h, links.dialled(id), ctx.now.steady) : swim::genesis::check_kind(h, opt.cluster);
+      !ok) {
+    ctx.stats.add("hello.refused");
+    // A forming node says it in its situation; one without genesis has no other place.
+    const auto text = fmt::format("{} at {} {}", h.name, h.advertise.str(), ok.error().message);
+    const bool first = !genesis && std::exchange(last_refusal, text) != text;
+    ctx.log(first ? log_level::warn : log_level::debug, text);
     return links.hang_up(id);
   }
   links.bind(id, h.id, h.epoch);
   if (h.id == ctx.self) return;
   links.learn(h.id, h.advertise);
-  if (again) return;
+  if (!again || out_of_scope.contains(h.id)) introduce(h);
+}
+
+// Before genesis gossip is for nodes with one seed list, afterwards for those with one id. Who knows no id yet, and has
+// another list, may still be taken in: then both say hello again.
+void engine::state::introduce(const swim::hello& h) {
+  if (!members.meets({h.cluster, h.cluster_known, h.digest})) {
+    ctx.stats.add("hello.other_scope");
+    out_of_scope[h.id] = h;
+    return;
+  }
+  out_of_scope.erase(h.id);
   members.on_peer_up({.id = h.id,
                       .name = h.name,
                       .at = h.advertise,
@@ -118,6 +130,12 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
                       .protocol_max = h.protocol_max,
                       .tags = {}},
                      {h.epoch, 0}, ctx.now);
+}
+
+// Of a stranger only what leads to one cluster, or tells that it is none.
+bool engine::state::is_heard_of(node_id from, const wire::peer_message& what) const {
+  return !out_of_scope.contains(from) || std::holds_alternative<swim::genesis_message>(what) ||
+         std::holds_alternative<wire::join_answer>(what);
 }
 
 // A disk that was copied or put back in time comes with a start that is over, or without what it acknowledged. Its
@@ -150,6 +168,7 @@ std::optional<wire::join_answer> engine::state::judge(const swim::hello& h) {
 }
 
 void engine::state::on_peer(node_id from, wire::peer_message what) {
+  if (!is_heard_of(from, what)) return ctx.stats.add("frame.other_scope");
   // What belongs to the log is heard only by nodes of one cluster.
   const auto formed = [&] { return replica.has_value(); };
   std::visit(overloaded{
@@ -262,6 +281,8 @@ void engine::state::form() {
   ctx.log(log_level::info, fmt::format("formed: cluster {}", a.id));
   greet_all();
   links.close_to(ctx.self);
+  for (const auto& [id, h] : std::exchange(out_of_scope, {}))
+    if (links.up(id)) introduce(h);
   if (whole) replica->tick();
 }
 
@@ -337,9 +358,13 @@ void engine::state::dial_members() {
   if (genesis && !replica && !healer) return;
   std::vector<node_id> wanted;
   const auto known = members.members();
-  if (known.size() <= mesh_size && !opt.gossip_only)
-    for (const auto& m : known)
-      if (m.state != swim::member_state::left) wanted.push_back(m.info.id);
+  const bool mesh = known.size() <= mesh_size && !opt.gossip_only;
+  // Of many, those by whom the halves of a partition find each other again.
+  const auto lost_seed = [&](const swim::member& m) {
+    return m.state == swim::member_state::unreachable && std::ranges::count(opt.seeds, m.info.at) > 0;
+  };
+  for (const auto& m : known)
+    if (m.state != swim::member_state::left && (mesh || lost_seed(m))) wanted.push_back(m.info.id);
   if (replica) {
     const auto& conf = replica->core().conf();
     const bool all = conf.is_voter(ctx.self) || replica->leader() == ctx.self;

@@ -20,6 +20,8 @@ options completed(options o) {
   o.genesis.seeds = o.seeds;
   o.genesis.advertise = o.advertise;
   o.genesis.bootstrap_single = o.bootstrap_single;
+  if (!o.gossip_only)
+    if (const auto list = swim::genesis::validate(o.genesis)) o.swim.seeds = swim::genesis::digest_of(*list);
   o.raft.bug = o.swim.bug = o.limits.bug = o.bug;
   o.raft.clock_rate_error = o.clock_rate_error;
   return o;
@@ -202,6 +204,7 @@ bool engine::state::settle_once() {
 
 void engine::state::chores() {
   links.close_silent();
+  std::erase_if(out_of_scope, [this](const auto& s) { return !links.up(s.first); });
   snapshots.tick();
   dial_members();
   seek_membership();

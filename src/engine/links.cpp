@@ -171,11 +171,16 @@ std::vector<node_id> links::connected() const {
   return r;
 }
 
-void links::close_silent() {
-  std::vector<stream_id> silent;
+std::vector<stream_id> links::silent() const {
+  std::vector<stream_id> r;
   for (const auto& [id, s] : streams_)
-    if (s.open && !s.who && ctx_.now.steady - s.since > hello_timeout) silent.push_back(id);
-  for (const auto id : silent) {
+    if (s.open && !s.who) r.push_back(id);
+  return r;
+}
+
+void links::close_silent() {
+  for (const auto id : silent()) {
+    if (ctx_.now.steady - streams_[id].since <= hello_timeout) continue;
     ctx_.stats.add("link.no_hello");
     hang_up(id);
   }

@@ -58,6 +58,8 @@ class links {
   bool up(const address&) const;  ///< a bound stream that was dialled to this address
   std::optional<address> where(node_id) const;
   std::vector<node_id> connected() const;
+  /// Open streams on which no hello has come yet.
+  std::vector<stream_id> silent() const;
   /// Streams still without a hello after 5 s, to be closed (a stranger that says nothing).
   void close_silent();
   void close_to(node_id);

@@ -68,6 +68,8 @@ struct engine::state {
   void on_datagram(const datagram_in&);
   void on_refused(const address&);
   void on_hello(stream_id, const swim::hello&);
+  void introduce(const swim::hello&);
+  bool is_heard_of(node_id from, const wire::peer_message&) const;
   void on_peer(node_id from, wire::peer_message);
   void on_join_request(node_id from, const wire::join_request&);
   void on_join_answer(const wire::join_answer&);
@@ -179,7 +181,8 @@ struct engine::state {
   coterie::engine::news news;
   coterie::engine::chronicle chronicle;
   view_cut cut;
-  std::set<node_id> unanswered;  // for the leader, with the next renewal
+  std::set<node_id> unanswered;                 // for the leader, with the next renewal
+  std::map<node_id, swim::hello> out_of_scope;  // with a stream, of another scope: what they last said of themselves
 
   struct barrier_wait {
     call_id call;

@@ -75,15 +75,20 @@ const genesis::slot* genesis::slot_of(node_id id) const {
   return it == slots_.end() ? nullptr : &*it;
 }
 
-/// What makes a hello unusable whatever we know.
-result<void> genesis::check(const hello& h) const {
-  if (h.cluster != opt_.cluster) {
-    return fail(errc::bad_argument, fmt::format("belongs to cluster '{}', this node to '{}'", h.cluster, opt_.cluster));
+result<void> genesis::check_kind(const hello& h, std::string_view cluster) {
+  if (h.cluster != cluster) {
+    return fail(errc::bad_argument, fmt::format("belongs to cluster '{}', this node to '{}'", h.cluster, cluster));
   }
   if (std::max(h.protocol_min, protocol_min) > std::min(h.protocol_max, protocol_max)) {
     return fail(errc::bad_argument, fmt::format("speaks protocol {} to {}, this node {} to {}: upgrade one of them",
                                                 h.protocol_min, h.protocol_max, protocol_min, protocol_max));
   }
+  return {};
+}
+
+/// What makes a hello unusable whatever we know.
+result<void> genesis::check(const hello& h) const {
+  if (auto ok = check_kind(h, opt_.cluster); !ok) return ok;
   if (!h.id || !h.epoch || h.seeds.size() > max_seeds || (h.digest != digest_ && h.digest != digest_of(h.seeds)) ||
       (h.digest == digest_ && h.seeds != list_) || h.record.has_value() != static_cast<bool>(h.cluster_known)) {
     return fail(errc::bad_argument, "sent a malformed hello");

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -174,6 +175,8 @@ class genesis {
   /// bootstrap_single, more than 32 seeds, too many slots in `without`.
   static result<std::vector<address>> validate(const genesis_options&);
   static std::uint64_t digest_of(const std::vector<address>& sorted);
+  /// Whether a node that says this can be in a cluster of that name at all, with or without genesis; else why not.
+  static result<void> check_kind(const hello&, std::string_view cluster);
 
   hello own_hello() const;  ///< what to say on every stream now; `version` is left to the driver
   /// A hello arrived on a stream that was dialled to `dialled` (a seed address), or accepted (nullopt). A hello from

@@ -50,6 +50,7 @@ membership::membership(member_info self, boot_epoch epoch, const options& o, sta
       size_of_statement_(ss),
       self_(self.id),
       epoch_(epoch),
+      scope_{o.cluster, {}, o.seeds},
       rng_(seed),
       place_random_(~seed),
       last_(now),
@@ -261,7 +262,12 @@ std::vector<node_id> membership::random_members(std::size_t n, node_id not_this)
 
 // ---- the owner's wishes --------------------------------------------------------------------------------------------
 
-void membership::set_cluster_id(cluster_id id) { cluster_ = id; }
+void membership::set_cluster_id(cluster_id id) { scope_.id = id; }
+
+bool membership::meets(const scope& s) const {
+  if (options_.bug == planted_bug::unscoped_gossip) return s.cluster == scope_.cluster;
+  return scope_.meets(s);
+}
 
 /// Its statement has to fit into a datagram, beside what every datagram says.
 result<void> membership::check_tags(const member_info& self, const options& o, statement_size size_of) {

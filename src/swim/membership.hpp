@@ -27,6 +27,7 @@ namespace coterie::swim {
 
 struct options {
   std::string cluster = "default";
+  std::uint64_t seeds = 0;  ///< digest of the seed list, as in scope
   planted_bug bug = planted_bug::none;
   std::size_t small_cluster = 7;  ///< up to this size every pair probes each `small_period` (docs/membership.md 1)
   duration small_period = 250ms;
@@ -116,6 +117,8 @@ class membership {
   instant next_wake() const;
 
   void set_cluster_id(cluster_id);
+  /// Whether that is a node whose gossip is for this one. Only such nodes are to be told of by on_peer_up, and heard.
+  bool meets(const scope&) const;
   /// Said to all, and an event here too. Refused like check_tags.
   result<void> set_tags(tag_map, const times& now);
   /// errc::limit when the tags, or what the node then says of itself, are too large.
@@ -206,7 +209,8 @@ class membership {
   void ask(const record&, bool with_view, const times&);
   void catch_up(const times&);
   node_id exchange_partner(bool linked_only);
-  void add_view(push_pull&) const;
+  std::vector<std::uint64_t> digests_of_ranges() const;
+  void answer_push_pull(const push_pull&);
   void add_what_differs(push_pull&, const push_pull& theirs) const;
   statement statement_of(const record&) const;
   std::uint64_t exchange_digest() const { return roster_.full_digest() + user_.digest(); }
@@ -260,7 +264,7 @@ class membership {
   statement_size size_of_statement_;
   node_id self_;
   boot_epoch epoch_;
-  cluster_id cluster_;
+  scope scope_;
   member_state self_state_ = member_state::alive;
   rng rng_, place_random_;
   counters counters_;

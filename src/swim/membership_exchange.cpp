@@ -9,7 +9,7 @@ namespace coterie::swim {
 
 namespace {
 
-constexpr std::size_t header_bytes = 176;  // of an encoded datagram, without the cluster name and a request's host name
+constexpr std::size_t header_bytes = 184;  // of an encoded datagram, without the cluster name and a request's host name
 constexpr std::size_t max_repair_steps = 64;
 constexpr std::size_t max_strangers = 256;
 constexpr std::size_t max_asked = 1'024;
@@ -18,7 +18,7 @@ constexpr duration settled_after = 2s;  // views that differ longer than news ta
 
 std::size_t overhead(const datagram& d) {
   const auto* request = std::get_if<ping_request>(&d.body);
-  return header_bytes + d.cluster.size() + (request ? request->at.host.size() + 16 : 0);
+  return header_bytes + d.of.cluster.size() + (request ? request->at.host.size() + 16 : 0);
 }
 
 bool is_accused(const record& r) {
@@ -46,8 +46,7 @@ unsigned membership::transmissions() const {
 /// what room is left, when its view differs from ours, a piece of our view.
 void membership::send(const address& to, node_id whom, message body, corrections c) {
   datagram d;
-  d.cluster = options_.cluster;
-  d.id = cluster_;
+  d.of = scope_;
   d.from = self_;
   d.epoch = epoch_;
   d.view_digest = roster_.view_digest();
@@ -98,9 +97,9 @@ void membership::repair(std::size_t budget, datagram& d) {
 
 /// A question: with our view, or bare, when likely nothing differs or the other side has less to send.
 void membership::ask(const record& r, bool with_view, const times& now) {
-  push_pull p{false, self_, exchange_digest(), {}, {}};
+  push_pull p{false, self_, exchange_digest(), {}, {}, {}};
   if (with_view) {
-    add_view(p);
+    add_what_differs(p, {});
   } else if (asked_.size() < max_asked || asked_.contains(r.m.info.id)) {
     asked_[r.m.info.id] = now.steady;
   }
@@ -128,20 +127,28 @@ void membership::catch_up(const times& now) {
   if (const auto id = exchange_partner(true)) ask(*roster_.find(id), false, now);
 }
 
-void membership::add_view(push_pull& p) const { add_what_differs(p, {}); }
+std::vector<std::uint64_t> membership::digests_of_ranges() const {
+  std::vector<std::uint64_t> sums(view_ranges);
+  for (const auto& [id, r] : roster_.all()) sums[range_of(id)] += r.full_part;
+  for (const auto& [key, u] : user_.all()) sums[range_of(u.origin)] += user_table::digest_of(u);
+  return sums;
+}
 
-/// What we know and they, by what they sent, do not.
+/// What we know and they, by what they sent, do not; of the ranges that differ, when they told theirs.
 void membership::add_what_differs(push_pull& p, const push_pull& theirs) const {
+  const auto ours = theirs.ranges.empty() ? theirs.ranges : digests_of_ranges();
+  const auto same = [&](node_id id) { return !ours.empty() && ours[range_of(id)] == theirs.ranges[range_of(id)]; };
   std::map<node_id, std::pair<incarnation, member_state>> told;
   for (const auto& s : theirs.statements) told[s.info.id] = {s.inc, s.state};
   for (const auto& [id, r] : roster_.all()) {
-    if (r.second_hand) continue;
+    if (r.second_hand || same(id)) continue;
     const auto it = told.find(id);
     if (it == told.end() || std::pair(r.m.inc, r.m.state) > it->second) p.statements.push_back(statement_of(r));
   }
   std::map<std::pair<node_id, std::string>, std::pair<boot_epoch, std::uint64_t>> data;
   for (const auto& u : theirs.user) data[{u.origin, u.key}] = {u.epoch, u.version};
   for (const auto& [key, u] : user_.all()) {
+    if (same(u.origin)) continue;
     const auto it = data.find(key);
     if (it == data.end() || std::pair(u.epoch, u.version) > it->second) p.user.push_back(u);
   }
@@ -150,7 +157,7 @@ void membership::add_what_differs(push_pull& p, const push_pull& theirs) const {
 // ---- in ------------------------------------------------------------------------------------------------------------
 
 bool membership::admissible(const address& from, const datagram& d) {
-  if (d.cluster != options_.cluster || (d.id && cluster_ && d.id != cluster_)) {
+  if (!meets(d.of)) {
     counters_.add("foreign_cluster");
     return false;
   }
@@ -271,22 +278,33 @@ bool membership::answer_ping_request(const address& from, node_id requester, con
 
 void membership::on_push_pull(const push_pull& p, const times& now) {
   observe(now);
-  if (!p.from || p.from == self_) {
+  if (!p.from || p.from == self_ || (!p.ranges.empty() && p.ranges.size() != view_ranges)) {
     counters_.add("malformed");
     return;
   }
   const bool quiet = roster_.living() <= 2;  // a newcomer learns what all others know
   for (const auto& s : p.statements) hear(s, {p.from, quiet}, now);
   for (const auto& u : p.user) hear_user(u, quiet);
-  const bool differs = p.view_digest != exchange_digest();
-  const bool asked_bare = p.answer && asked_.erase(p.from) > 0;
-  if (!p.answer || (asked_bare && differs)) {
-    push_pull a{true, self_, exchange_digest(), {}, {}};
-    if (differs) add_what_differs(a, p);
-    const record* r = roster_.find(p.from);
-    out_.actions.push_back(send_push_pull{p.from, r ? r->m.info.at : address{}, std::move(a)});
-  }
+  answer_push_pull(p);
   settle(now);
+}
+
+void membership::answer_push_pull(const push_pull& p) {
+  const bool differs = p.view_digest != exchange_digest();
+  push_pull out{!p.answer, self_, exchange_digest(), {}, {}, {}};
+  if (p.answer) {
+    const bool asked_bare = asked_.erase(p.from) > 0;
+    if (!asked_bare || !differs || p.ranges.empty()) return;
+    out.ranges = digests_of_ranges();
+    add_what_differs(out, p);
+  } else if (differs) {
+    if (p.ranges.empty() && p.statements.empty())
+      out.ranges = digests_of_ranges();
+    else
+      add_what_differs(out, p);
+  }
+  const record* r = roster_.find(p.from);
+  out_.actions.push_back(send_push_pull{p.from, r ? r->m.info.at : address{}, std::move(out)});
 }
 
 void membership::on_peer_up(const member_info& info, incarnation inc, const times& now) {

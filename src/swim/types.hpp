@@ -57,6 +57,16 @@ struct user_datum {
   friend bool operator==(const user_datum&, const user_datum&) = default;
 };
 
+/// Whose gossip may meet (docs/membership.md, Isolation): nodes with one cluster name and one id, or, as long as one of
+/// them has none, one seed list.
+struct scope {
+  std::string cluster;      ///< name
+  cluster_id id;            ///< zero = not known yet
+  std::uint64_t seeds = 0;  ///< digest of the seed list; zero = none: gossip alone, which has no genesis
+  bool meets(const scope& o) const { return cluster == o.cluster && (id && o.id ? id == o.id : seeds == o.seeds); }
+  friend bool operator==(const scope&, const scope&) = default;
+};
+
 struct ping {
   std::uint64_t probe = 0;
   node_id target;  ///< a ping for somebody else (a reused address) is not answered
@@ -81,11 +91,9 @@ struct indirect_nack {
 };
 struct gossip_only {};
 
-/// One UDP datagram, at most options.max_datagram bytes when encoded. Scoped: a datagram of another cluster is counted
-/// and dropped.
+/// One UDP datagram, at most options.max_datagram bytes when encoded. One of another scope is counted and dropped.
 struct datagram {
-  std::string cluster;  ///< name
-  cluster_id id;        ///< zero = not known yet; zero matches any (docs/membership.md, Isolation)
+  scope of;
   node_id from;
   boot_epoch epoch;
   std::uint64_t view_digest = 0;  ///< of the ids that the sender believes alive or suspect, itself included
@@ -95,16 +103,22 @@ struct datagram {
   coordinate place{};  ///< of the sender
 };
 
-/// Push-pull over a stream (SWIM/memberlist anti-entropy): a question carries the sender's whole view, or none when
-/// both are likely equal; the answer carries what the receiver's has beyond that, and nothing when the digests are
-/// equal.
+/// Push-pull over a stream (SWIM/memberlist anti-entropy), a question and its answer. A bare question is answered by
+/// the digest, and when views differ by the digests of ranges of ids. The next question then carries those of its
+/// sender with its part of the ranges that differ, the answer what the other side has there beyond that. A question
+/// with statements and without ranges carries the whole view, and asks for everything.
 struct push_pull {
   bool answer = false;
   node_id from;
   std::uint64_t view_digest = 0;  ///< of (id, incarnation, state) and user data: not the digest that datagrams carry
+  std::vector<std::uint64_t> ranges;  ///< of the same, by range_of(): none, or view_ranges of them
   std::vector<statement> statements;
   std::vector<user_datum> user;
 };
+
+inline constexpr std::size_t view_ranges = 64;
+/// In which of them a member is, and what it says.
+constexpr std::size_t range_of(node_id id) { return ((id.hi ^ id.lo) * 0x9e3779b97f4a7c15ull) >> 58; }
 
 /// A TCP probe and its echo, sent on a peer stream beside the indirect probes.
 struct stream_ping {

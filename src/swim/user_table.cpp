@@ -4,13 +4,11 @@
 
 namespace coterie::swim {
 
-namespace {
-std::uint64_t hash_of(const user_datum& u) {
+std::uint64_t user_table::digest_of(const user_datum& u) {
   std::uint64_t h = hash64(u.key, u.origin.hi);
   for (const std::uint64_t n : {u.origin.lo, u.epoch.value, u.version}) h = hash64(std::string_view{}, h ^ n) + h;
   return h;
 }
-}  // namespace
 
 user_table::outcome user_table::put(const user_datum& u) {
   const std::pair k{u.origin, u.key};
@@ -20,10 +18,10 @@ user_table::outcome user_table::put(const user_datum& u) {
     data_.emplace(k, u);
   } else {
     if (std::pair(u.epoch, u.version) <= std::pair(it->second.epoch, it->second.version)) return outcome::old;
-    digest_ -= hash_of(it->second);
+    digest_ -= digest_of(it->second);
     it->second = u;
   }
-  digest_ += hash_of(u);
+  digest_ += digest_of(u);
   return outcome::newer;
 }
 
@@ -34,7 +32,7 @@ const user_datum* user_table::find(node_id origin, const std::string& key) const
 
 void user_table::erase(node_id origin) {
   for (auto it = data_.lower_bound({origin, {}}); it != data_.end() && it->first.first == origin;) {
-    digest_ -= hash_of(it->second);
+    digest_ -= digest_of(it->second);
     it = data_.erase(it);
   }
 }

@@ -22,7 +22,8 @@ class user_table {
   void erase(node_id origin);
   std::vector<user_datum> of(node_id origin) const;
   const std::map<std::pair<node_id, std::string>, user_datum>& all() const { return data_; }
-  /// Order-independent, of everything kept.
+  static std::uint64_t digest_of(const user_datum&);
+  /// Order-independent, of everything kept: the sum of digest_of().
   std::uint64_t digest() const { return digest_; }
 
  private:

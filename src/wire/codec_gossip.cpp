@@ -52,12 +52,22 @@ void put(PushPull::Builder b, const swim::push_pull& v) {
   b.setAnswer(v.answer);
   put_id(b.initFrom(), v.from);
   b.setViewDigest(v.view_digest);
+  if (!v.ranges.empty()) {
+    auto ranges = b.initRanges(count(v.ranges));
+    for (capnp::uint i = 0; i < ranges.size(); ++i) ranges.set(i, v.ranges[i]);
+  }
   put_list(b.initStatements(count(v.statements)), v.statements);
   put_list(b.initUser(count(v.user)), v.user);
 }
 
 swim::push_pull get(PushPull::Reader r) {
-  return {r.getAnswer(), get_id<node_id>(r.getFrom()), r.getViewDigest(), get_list(r.getStatements()),
+  const auto ranges = r.getRanges();
+  require(ranges.size() <= swim::view_ranges, "too many ranges");
+  return {r.getAnswer(),
+          get_id<node_id>(r.getFrom()),
+          r.getViewDigest(),
+          get_list(ranges, [](std::uint64_t digest) { return digest; }),
+          get_list(r.getStatements()),
           get_list(r.getUser())};
 }
 
@@ -117,8 +127,7 @@ decltype(swim::datagram::body) get_datagram_body(schema::Datagram::Reader r) {
 
 swim::datagram get_datagram(schema::Datagram::Reader r) {
   swim::datagram v;
-  v.cluster = get_name(r.getCluster());
-  v.id = get_id<cluster_id>(r.getId());
+  v.of = {get_name(r.getCluster()), get_id<cluster_id>(r.getId()), r.getSeeds()};
   v.from = get_id<node_id>(r.getFrom());
   v.epoch = boot_epoch(r.getEpoch());
   v.view_digest = r.getViewDigest();
@@ -141,8 +150,9 @@ std::size_t text_size(const std::string& s) { return whole_words(s.size() + 1); 
 
 bytes encode(const swim::datagram& v) {
   return build_frame<schema::Datagram>(datagram_kind, usual_size, [&](schema::Datagram::Builder b) {
-    b.setCluster(text(v.cluster));
-    put_id(b.initId(), v.id);
+    b.setCluster(text(v.of.cluster));
+    put_id(b.initId(), v.of.id);
+    b.setSeeds(v.of.seeds);
     put_id(b.initFrom(), v.from);
     b.setEpoch(v.epoch.value);
     b.setViewDigest(v.view_digest);

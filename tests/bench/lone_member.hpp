@@ -27,7 +27,7 @@ class lone_member {
       : lives_(nodes, 1),
         restarts_(restarts),
         m_(info(0), boot_epoch(1), {}, size_of_statement, size_of_user, at({}), 1) {
-    push_pull all{true, info(1).id, 0, {}, {}};
+    push_pull all{true, info(1).id, 0, {}, {}, {}};
     for (std::size_t i = 1; i < nodes; ++i) {
       number_[info(i).id] = i;
       all.statements.push_back(statement_of(i));
@@ -85,8 +85,7 @@ class lone_member {
 
   void tell(std::size_t from, decltype(datagram::body) body, std::vector<statement> news, duration now) {
     m_.on_datagram(info(from).at,
-                   {"default",
-                    {},
+                   {{"default", {}, 0},
                     info(from).id,
                     boot_epoch(lives_[from]),
                     m_.view_digest(),
@@ -105,7 +104,7 @@ class lone_member {
           later_.emplace(now + 300us, [this, p = *p](duration t) { tell(number_.at(p.target), ack{p.probe}, {}, t); });
       } else if (const auto* q = std::get_if<send_push_pull>(&a); q && !q->what.answer) {
         later_.emplace(now + 300us, [this, to = q->to, digest = q->what.view_digest](duration t) {
-          m_.on_push_pull({true, to, digest, {}, {}}, at(t));
+          m_.on_push_pull({true, to, digest, {}, {}, {}}, at(t));
         });
       }
     }

@@ -198,6 +198,26 @@ void membership_checker::after_step(std::size_t i) {
                                          m.inc.epoch, m.inc.counter, swim::to_string(m.state)));
   }
   known = std::move(present);
+  check_scope(i);
+}
+
+// Nobody knows of its present start before it has found the cluster, and it knows of nobody.
+void membership_checker::check_scope(std::size_t i) {
+  const auto apart = [&](std::size_t j) {
+    return world_.up(j) && world_.has_other_list(j) && !world_.node(j).look().genesis->formed();
+  };
+  const auto& mine = *world_.node(i).look().members;
+  for (std::size_t j = 0; j < world_.size(); ++j) {
+    if (i == j || !apart(j)) continue;
+    const auto& theirs = *world_.node(j).look().members;
+    const auto* m = mine.find(theirs.self().id);
+    if (m && m->inc.epoch == theirs.self_incarnation().epoch)
+      world_.watch.violation(fmt::format("{}: knows of {}, which has another seed list and no cluster yet",
+                                         world_.name(i), world_.name(j)));
+  }
+  if (apart(i) && mine.members().size() > 1)
+    world_.watch.violation(fmt::format("{}: has another seed list and no cluster yet, and knows of {} others",
+                                       world_.name(i), mine.members().size() - 1));
 }
 
 void lock_checker::granted(std::size_t node, std::uint64_t id, const std::string& lock, std::uint64_t fence,

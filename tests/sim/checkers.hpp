@@ -82,7 +82,8 @@ class heal_checker {
 };
 
 /// Evidence is monotone: what a node believes of another never goes back in (incarnation, state)
-/// (docs/membership.md); looked at now and then.
+/// (docs/membership.md); and a node with another seed list is not mixed with before it is in the cluster. Looked at now
+/// and then.
 class membership_checker {
  public:
   explicit membership_checker(world& w) : world_(w), looked_(world::max_nodes), believed_(world::max_nodes) {}
@@ -90,6 +91,7 @@ class membership_checker {
   void on_start(std::size_t node) { believed_[node].clear(); }
 
  private:
+  void check_scope(std::size_t node);
   world& world_;
   std::vector<std::uint64_t> looked_;
   std::vector<std::map<node_id, std::pair<incarnation, swim::member_state>>> believed_;

@@ -212,12 +212,21 @@ class scenario {
         copies_.push_back({f.what, n, f.other, world_.disk(n)});
         copies_.back().disk.kill();
         return;
+      case fault_kind::other_list:
+        world_.set_other_list(n, true);
+        crash(n, crash_point::now, false, 100ms);
+        return later([this](auto i) { correct_list(i); });
       case fault_kind::step_wall:
         return world_.step_wall(n, std::chrono::milliseconds(static_cast<std::int64_t>(f.x) - 4'000'000));
       case fault_kind::freeze:
         world_.freeze_clock(n, true);
         return later([this](auto i) { world_.thaw_clock(i); });
     }
+  }
+
+  void correct_list(std::size_t i) {
+    world_.set_other_list(i, false);
+    if (world_.has_other_list(i)) crash(i, crash_point::now, false, 100ms);
   }
 
   // ---- after the faults
@@ -229,6 +238,7 @@ class scenario {
       world_.thaw_clock(i);
       world_.set_disk_full(i, false, false);
       world_.stall_disk(i, world_.now());
+      correct_list(i);
       while (world_.paused(i)) world_.resume(i);
     }
     const auto begun = world_.now();

@@ -46,12 +46,12 @@ constexpr std::array all_settings{
 };
 static_assert(sizeof(settings) == all_settings.size() * sizeof(std::uint64_t));
 
-constexpr std::array<std::string_view, 27> fault_names{
+constexpr std::array<std::string_view, 28> fault_names{
     "loss",      "duplicate", "delay",       "clog",       "slow_link",  "partition", "partition_out",
     "bridge",    "isolate",   "cut_streams", "crash",      "crash_all",  "flap",      "pause",
     "pause_all", "suspend",   "leave",       "sync_error", "read_error", "disk_full", "disk_stall",
-    "wipe",      "bit_rot",   "old_disk",    "clone",      "step_wall",  "freeze"};
-static_assert(static_cast<std::size_t>(fault_kind::freeze) + 1 == fault_names.size());
+    "wipe",      "bit_rot",   "old_disk",    "clone",      "step_wall",  "freeze",    "other_list"};
+static_assert(static_cast<std::size_t>(fault_kind::other_list) + 1 == fault_names.size());
 constexpr std::array<std::string_view, 3> standing_names{"leading", "following", "campaigning"};
 constexpr std::array<std::string_view, 11> operation_names{"lock",       "append",     "process",   "peek",
                                                            "add_job",    "remove_job", "read",      "list_locks",
@@ -370,6 +370,14 @@ schedule generate(std::uint64_t seed) {
   s.operations = draw_operations(r, s.set);
   if (r.chance(0.5)) s.set.turn_us = 1 + r.below(r.chance(0.2) ? 5'000 : 500);
   draw_leases(r, s);
+  if (s.set.nodes > 1 && r.chance(0.15)) {
+    fault mistake;
+    mistake.at = draw_time(r, 0ms, 4s);
+    mistake.what = fault_kind::other_list;
+    mistake.node = static_cast<std::uint32_t>(r.below(s.set.nodes + s.set.joiners));
+    mistake.lasts = draw_time(r, 2s, 15s);
+    s.faults.push_back(mistake);
+  }
   std::erase_if(s.faults, [&](const fault& f) { return f.at >= end; });
   const auto by_time = [](const auto& a, const auto& b) { return a.at < b.at; };
   std::stable_sort(s.faults.begin(), s.faults.end(), by_time);

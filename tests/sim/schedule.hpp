@@ -67,6 +67,8 @@ enum class fault_kind : std::uint8_t {
   // clock
   step_wall,  ///< by `x` - 4 000 000 ms
   freeze,     ///< the steady clock stands still, the process does not
+  // configuration
+  other_list,  ///< started with another seed list, until it is started again with the right one
 };
 enum class operation_kind : std::uint8_t {
   lock,     ///< acquire, hold, release; `x` draws how

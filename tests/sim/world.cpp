@@ -122,6 +122,8 @@ const engine::engine& world::node(std::size_t i) const { return *nodes_[i]->engi
 test::memory_disk& world::disk(std::size_t i) { return nodes_[i]->disk; }
 const std::string& world::name(std::size_t i) const { return nodes_[i]->name; }
 bool world::left(std::size_t i) const { return nodes_[i]->disk.contains(disk::space::meta, to_bytes("ended")); }
+void world::set_other_list(std::size_t i, bool other) { nodes_[i]->other_list = other; }
+bool world::has_other_list(std::size_t i) const { return nodes_[i]->started_with_other_list; }
 std::uint32_t world::life(std::size_t i) const { return nodes_[i]->life; }
 
 std::size_t world::node_of(const address& a) const {
@@ -178,6 +180,8 @@ void world::start(std::size_t i) {
   for (const auto& s : nodes_)
     if (s->seed) o.seeds.push_back(s->at);
   o.bootstrap_single = o.seeds.size() == 1;
+  n.started_with_other_list = n.other_list && o.seeds.size() > 1;
+  if (n.started_with_other_list) o.seeds.erase(o.seeds.end() - (o.seeds.back() == n.at ? 2 : 1));
   o.bug = bug_;
   o.session_ttl = std::chrono::milliseconds(set_.session_ttl_ms);
   o.compact_after_entries = set_.compact_after;

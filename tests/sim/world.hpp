@@ -76,7 +76,9 @@ class world {
   bool left(std::size_t) const;                            ///< it left or was removed; its next start is somebody new
   std::uint32_t life(std::size_t) const;                   ///< +1 at each start and end
   std::size_t node_of(const address&) const;
-  std::optional<std::size_t> leader() const;                                     ///< running, of the highest term
+  void set_other_list(std::size_t, bool);     ///< its next start is with another seed list than the others'
+  bool has_other_list(std::size_t) const;     ///< as it was started
+  std::optional<std::size_t> leader() const;  ///< running, of the highest term
   engine::call_id next_call() const { return engine::call_id(next_call_ + 1); }  ///< of the next call()
   engine::call_id call(std::size_t, wire::request, std::optional<std::chrono::milliseconds> timeout = {});
   void cancel(std::size_t, engine::call_id);
@@ -195,7 +197,7 @@ class world {
 struct world::simulated_node {
   std::string name;
   address at;
-  bool seed = false;
+  bool seed = false, other_list = false, started_with_other_list = false;
   std::unique_ptr<engine::engine> engine;
   std::uint32_t life = 0;
   std::uint32_t paused = 0;  // how many faults stop it

@@ -86,6 +86,7 @@ struct Datagram {
     height @23 :Float32;
     error @24 :Float32;  # of the estimate, as a part of it
   }
+  seeds @25 :UInt64;  # digest of the sender's seed list; zero = none
 }
 
 struct PushPull {
@@ -97,4 +98,5 @@ struct PushPull {
   viewDigest @3 :UInt64;
   statements @4 :List(Statement);
   user @5 :List(UserDatum);
+  ranges @6 :List(UInt64);  # digests of the ranges of ids, 64 or none
 }

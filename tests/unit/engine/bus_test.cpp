@@ -319,7 +319,7 @@ TEST_CASE("a digest that is no number is counted, one of another node's past is 
   const auto id = w.cache(1);
   const auto gossip = [&](std::string key, bytes value, std::uint64_t version) {
     swim::datagram d;
-    d.cluster = "default";
+    d.of = {"default", w[0].look().genesis->state().id, 0};
     d.from = w.id(0);
     d.epoch = w.boot(0);
     d.body = swim::gossip_only{};

@@ -116,21 +116,37 @@ TEST_CASE("who says no hello is not listened to, and not waited for") {
   REQUIRE(w.counted(0, "link.no_hello") == 1);
 }
 
-TEST_CASE("without a log a hello is judged by the cluster's name alone") {
+TEST_CASE("without a log a hello is judged by the cluster's name and the protocol alone") {
   engine::options o;
   o.gossip_only = true;
   nodes w(2, o);
   w.run(1s);
   auto h = *w.heard<swim::hello>(w.connect(0));
   h.id = node_id{9, 9};
+  h.name = "x";
   h.advertise = far;
-  const auto good = w.connect(0), bad = w.connect(0);
+  const auto good = w.connect(0), bad = w.connect(0), newer = w.connect(0), formed = w.connect(0);
   w.hear(good, {{}, meta_group, h});
   h.cluster = "another";
   w.hear(bad, {{}, meta_group, h});
   REQUIRE(!w.at(good).closed);
   REQUIRE(w.at(bad).closed);
-  REQUIRE(w.counted(0, "hello.other_cluster") == 1);
+  REQUIRE(w.logged(0, "belongs to cluster 'another', this node to 'default'") == 1);
+  h.cluster = "default";
+  h.protocol_min = h.protocol_max = 9;
+  w.hear(newer, {{}, meta_group, h});
+  REQUIRE(w.at(newer).closed);
+  REQUIRE(w.logged(0, "speaks protocol 9 to 9, this node 1 to 1: upgrade one of them") == 1);
+  REQUIRE(w.counted(0, "hello.refused") == 2);
+  // One with a log, and so with a seed list, is no member here.
+  h.protocol_min = h.protocol_max = 1;
+  h.id = node_id{9, 8};
+  h.name = "y";
+  h.digest = 5;
+  w.hear(formed, {{}, meta_group, h});
+  REQUIRE(w.counted(0, "hello.other_scope") == 1);
+  REQUIRE(w[0].look().members->find(node_id{9, 9}) != nullptr);
+  REQUIRE(w[0].look().members->find(node_id{9, 8}) == nullptr);
   // Genesis and the log are none of its business.
   w.hear(good, {{}, meta_group, swim::genesis_message{swim::genesis_commit_ack{h.id}}});
   w.hear(good, {{}, meta_group, wire::join_request{h.id, "x", far, boot_epoch(1)}});
@@ -244,7 +260,7 @@ TEST_CASE("an earlier start is known by gossip, or by its session, where its hel
   }
   SECTION("by gossip") {
     swim::datagram d;
-    d.cluster = "default";
+    d.of = {"default", w.cluster(), 0};
     d.from = w.id(1);
     d.epoch = boot_epoch(1);
     d.body = swim::gossip_only{};
@@ -504,6 +520,50 @@ TEST_CASE("a member that moved or changed its name is entered anew") {
   REQUIRE(w[*w.leader()].look().machine->member(w.id(i))->name == "renamed");
   // It asks to be what it is.
   REQUIRE(w.run_until([&] { return w[*w.leader()].look().machine->member(w.id(i))->name != "renamed"; }));
+}
+
+TEST_CASE("an observer whose seeds are all gone finds the others as the log names them") {
+  engine::options o;
+  o.voters.max_voters = 3;
+  o.voters.standbys = 0;
+  active_nodes w(3, o);
+  const auto i = w.add("d"), other = w.add("e");
+  REQUIRE(w.run_until_active());
+  for (const auto k : {i, other}) {
+    w.move(k, {fmt::format("10.0.0.{}", k + 1), 7400}, {far});
+    w.restart(k);
+  }
+  REQUIRE(w.run_until_active());
+  REQUIRE(w.run_until([&] { return w[i].look().members->alive_count() == 5; }, 10s));
+}
+
+TEST_CASE("a seed that is gone is dialled every second, also in a large cluster, by those without a vote") {
+  engine::options o;
+  o.voters.max_voters = 1;
+  o.voters.standbys = 0;
+  cluster_world w(3, o);
+  const auto leader = *w.leader();
+  const auto seed = (leader + 1) % 3, other = (leader + 2) % 3;
+  REQUIRE(w.run_until([&] { return w[leader].look().raft->conf().voters.size() == 1; }));
+  swim::push_pull p;
+  p.from = w.id(leader);
+  for (std::uint64_t k = 0; k < 40; ++k) {
+    p.statements.push_back(
+        statement_of({7, k + 1}, {"10.7.7.7", static_cast<std::uint16_t>(k + 1)}, 1, swim::member_state::alive));
+    p.statements.back().info.name = fmt::format("x{}", k);
+  }
+  w.say(leader, other, p);
+  const auto state = [&] { return w[other].look().members->find(w.id(seed))->state; };
+  const address at = w[seed].look().members->self().at;
+  w.cut(seed);
+  REQUIRE(w.run_until([&] { return state() == swim::member_state::unreachable; }));
+  std::size_t dials = 0;
+  w.dialled = [&](std::size_t from, const address& to) { dials += from == other && to == at ? 1 : 0; };
+  w.run(20s);
+  REQUIRE(w[other].look().members->members().size() > 40);
+  REQUIRE(dials >= 15);
+  w.cut(seed, false);
+  REQUIRE(w.run_until([&] { return state() == swim::member_state::alive; }, 2s));
 }
 
 TEST_CASE("all nodes restart at new addresses: the cluster is the same, and learns them by identity") {

@@ -59,6 +59,70 @@ TEST_CASE("a cluster is formed without a seed that never starts, at the word giv
   }
 }
 
+TEST_CASE("a node with another seed list is kept apart before there is a cluster, and both lists are told") {
+  forming_world w(3);
+  w.wipe(2);  // nobody remembers it
+  w.move(2, w.at(2), {w.at(0), w.at(2)});
+  w.restart(2);
+  w.run(20s);
+  const auto members = [&](std::size_t i) { return w[i].look().members; };
+  for (const std::size_t i : {0u, 1u}) {
+    REQUIRE(w.forming(i,
+                      "seed lists differ: here [10.0.0.1:7400, 10.0.0.2:7400, 10.0.0.3:7400], at 10.0.0.3:7400 "
+                      "[10.0.0.1:7400, 10.0.0.3:7400]: make them equal"));
+    REQUIRE(members(i)->find(w.id(2)) == nullptr);
+    REQUIRE(members(i)->find(w.id(1 - i)) != nullptr);
+    REQUIRE(w.counted(i, "hello.other_scope") > 0);
+  }
+  REQUIRE(w.forming(2,
+                    "seed lists differ: here [10.0.0.1:7400, 10.0.0.3:7400], at 10.0.0.1:7400 [10.0.0.1:7400, "
+                    "10.0.0.2:7400, 10.0.0.3:7400]: make them equal"));
+  REQUIRE(members(2)->members().size() == 1);
+
+  // What it says all the same is counted and ignored.
+  swim::push_pull p;
+  p.from = w.id(2);
+  p.statements.push_back({members(2)->self(), members(2)->self_incarnation(), swim::member_state::alive, {}});
+  w.say(2, 0, p);
+  w.say(2, 0, wire::user_message{"channel", "text", boot_epoch(1), 1});
+  REQUIRE(w.counted(0, "frame.other_scope") == 2);
+  swim::datagram d;
+  d.of = {"default", {}, swim::genesis::digest_of({w.at(0), w.at(2)})};
+  d.from = w.id(2);
+  d.epoch = boot_epoch(1);
+  d.body = swim::gossip_only{};
+  d.statements = p.statements;
+  w.tell(0, engine::datagram_in{w.at(2), wire::encode(d)});
+  w.settle();
+  REQUIRE(members(0)->stats().get("foreign_cluster") == 1);
+  REQUIRE(members(0)->find(w.id(2)) == nullptr);
+
+  w.move(2, w.at(2));
+  w.restart(2);
+  REQUIRE(w.run_until_active());
+  for (const std::size_t i : {0u, 1u}) REQUIRE(members(i)->find(w.id(2))->state == swim::member_state::alive);
+}
+
+TEST_CASE("a newcomer with a seed list of its own is met as soon as it has found the cluster, and not before") {
+  forming_world w(3);
+  REQUIRE(w.run_until_active());
+  const auto i = w.add("d");
+  w.wipe(i);
+  w.move(i, w.at(i), {w.at(1)});
+  // It is apart as long as its disk has not written the id.
+  w.hold_disk(i);
+  w.restart(i);
+  w.run(3s);
+  REQUIRE(w[i].look().members->members().size() == 1);
+  for (std::size_t k = 0; k < 3; ++k) REQUIRE(w[k].look().members->find(w.id(i)) == nullptr);
+  w.release_disk(i);
+  REQUIRE(w.run_until_active());
+  for (std::size_t k = 0; k <= i; ++k) {
+    REQUIRE(w[k].look().members->alive_count() == 4);
+    if (k != i) REQUIRE(w[k].look().members->stats().get("foreign_cluster") == 0);  // it asked nobody
+  }
+}
+
 TEST_CASE("no cluster is formed without a majority of its seeds") {
   forming_world w(5);
   for (const std::size_t i : {2u, 3u, 4u}) w.kill(i);

@@ -144,6 +144,8 @@ class nodes {
   }
 
   // ---- faults ------------------------------------------------------------------------------------------------------
+  /// Told of every dial.
+  std::function<void(std::size_t from, const address& to)> dialled;
   /// What this is true of is lost on its way.
   std::function<bool(std::size_t from, std::size_t to, const wire::peer_message&)> lose;
   /// Nothing goes to or from this node any more, or again; its streams end.
@@ -346,6 +348,7 @@ class nodes {
                action);
   }
   void dial(std::size_t i, const engine::dial& d) {
+    if (dialled) dialled(i, d.to);
     const auto to = at(d.to);
     if (!to) return tell(i, engine::stream_down{d.id, true, "refused"});
     if (list_[i].cut || list_[*to].cut) return tell(i, engine::stream_down{d.id, false, "no answer"});

@@ -114,19 +114,35 @@ TEST_CASE("this node's own id from elsewhere is dropped and said once", "[swim][
 }
 
 TEST_CASE("foreign clusters are counted and ignored", "[swim][isolation]") {
-  solo s;
+  solo s({.seeds = 77});
+  const auto taken = [&](std::size_t i, const scope& of) {
+    datagram d = s.from(i, {said(i, inc(1, 0))});
+    d.of = of;
+    const auto refused = s.m.stats().get("foreign_cluster");
+    s.hear(d);
+    CHECK(s.m.meets(of) == (s.m.find(id_of(i)) != nullptr));
+    CHECK(s.m.stats().get("foreign_cluster") == refused + (s.m.meets(of) ? 0 : 1));
+    return s.m.meets(of);
+  };
+  // Before it has an id, of its name, those with its seed list, whether they have one or not.
+  CHECK_FALSE(taken(1, {"other", {}, 77}));
+  CHECK_FALSE(taken(1, {"default", {}, 78}));
+  CHECK_FALSE(taken(1, {"default", {1, 2}, 78}));
+  CHECK(taken(1, {"default", {}, 77}));
+  CHECK(taken(2, {"default", {1, 2}, 77}));
+  // Then those with its id, whatever their list, and those with its list and no id.
   s.m.set_cluster_id({1, 2});
-  datagram d = s.from(1, {said(1, inc(1, 0))});
-  d.cluster = "other";
-  s.hear(d);
-  d.cluster = s.opts.cluster;
-  d.id = {3, 4};
-  s.hear(d);
-  CHECK(s.m.stats().get("foreign_cluster") == 2);
-  CHECK(s.m.members().size() == 1);
-  d.id = {};  // zero matches any
-  s.hear(d);
-  CHECK(s.m.members().size() == 2);
+  CHECK_FALSE(taken(3, {"other", {1, 2}, 77}));
+  CHECK_FALSE(taken(3, {"default", {3, 4}, 77}));
+  CHECK_FALSE(taken(3, {"default", {}, 78}));
+  CHECK(taken(3, {"default", {1, 2}, 78}));
+  CHECK(taken(4, {"default", {}, 77}));
+  // It says its own.
+  for (const auto& d : s.sent_to(1)) CHECK(d.of.seeds == 77);
+  s.actions.clear();
+  s.pass(1s);
+  REQUIRE_FALSE(s.sent_to(1).empty());
+  CHECK(s.sent_to(1).back().of == scope{"default", {1, 2}, 77});
 }
 
 TEST_CASE("unusable statements are dropped and counted", "[swim][limits]") {
@@ -247,16 +263,80 @@ TEST_CASE("push-pull: equal views exchange nothing, others what differs", "[swim
   s.collect();
   a = answer();
   CHECK(a.statements.empty());
+  CHECK(a.ranges.empty());
   s.actions.clear();
   q.view_digest = 1;  // a bare question by somebody who knows something else
   s.m.on_push_pull(q, s.clock());
   s.collect();
-  CHECK(answer().statements.size() == 5);
+  a = answer();
+  CHECK(a.statements.empty());
+  REQUIRE(a.ranges.size() == view_ranges);
+  s.actions.clear();
+  q.ranges = a.ranges;
+  const auto differs = range_of(id_of(4));
+  ++q.ranges[differs];
+  s.m.on_push_pull(q, s.clock());
+  s.collect();
+  a = answer();
+  REQUIRE_FALSE(a.statements.empty());
+  CHECK(a.statements.size() < 5);
+  for (const auto& x : a.statements) CHECK(range_of(x.info.id) == differs);
   s.actions.clear();
   q.answer = true;
   s.m.on_push_pull(q, s.clock());  // never asked for
+  q.answer = false;
+  q.ranges.pop_back();
+  s.m.on_push_pull(q, s.clock());
   s.collect();
   for (const auto& x : s.actions) CHECK_FALSE(std::holds_alternative<send_push_pull>(x));
+  CHECK(s.m.stats().get("malformed") == 1);
+}
+
+TEST_CASE("push-pull: of large views that differ a little, little is sent, and then they are equal",
+          "[swim][push-pull]") {
+  constexpr std::size_t members = 500;
+  solo a, b;
+  membership other(info_of(1), boot_epoch(1), b.opts, size_of_statement, size_of_user, b.clock(), 8);
+  for (std::size_t i = 0; i < members; ++i) {
+    datagram d = a.from(2, {said(i, inc(1, i == 1 ? 1 : 0))});
+    if (i > 0) a.hear(d);
+    if (i != 1) other.on_datagram({"10.0.0.2", 7400}, d, b.clock());
+  }
+  // Each knows something that the other does not.
+  a.hear(said(members, inc(1, 0)));
+  a.hear(said(17, inc(2, 0)));
+  other.on_datagram({"10.0.0.2", 7400}, a.from(2, {said(18, inc(2, 0)), said(0, inc(5, 1))}), b.clock());
+  std::ignore = other.take();
+  a.actions.clear();
+  a.m.on_peer_up(info_of(1), inc(1, 0), a.clock());  // asks
+  a.collect();
+  std::size_t messages = 0, statements = 0;
+  for (bool from_a = true;; from_a = !from_a) {
+    std::vector<push_pull> said_now;
+    if (from_a) {
+      a.collect();
+      for (const auto& x : std::exchange(a.actions, {}))
+        if (const auto* p = std::get_if<send_push_pull>(&x)) said_now.push_back(p->what);
+    } else {
+      for (const auto& x : other.take().actions)
+        if (const auto* p = std::get_if<send_push_pull>(&x)) said_now.push_back(p->what);
+    }
+    if (said_now.empty()) break;
+    for (const auto& p : said_now) {
+      ++messages;
+      statements += p.statements.size();
+      if (from_a)
+        other.on_push_pull(p, a.clock());
+      else
+        a.m.on_push_pull(p, a.clock());
+    }
+  }
+  CHECK(messages == 4);
+  CHECK(statements > 0);
+  CHECK(statements < members / 5);
+  CHECK(a.m.find(id_of(18))->inc == inc(2, 0));
+  REQUIRE(other.find(id_of(members)) != nullptr);
+  CHECK(other.find(id_of(17))->inc == inc(2, 0));
 }
 
 TEST_CASE("members are sorted by name and tell since when", "[swim]") {

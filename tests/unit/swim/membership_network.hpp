@@ -28,7 +28,7 @@ inline std::size_t size_of_user(const user_datum& u) { return 56 + u.key.size() 
 
 /// What the encoded datagram takes at most, by the same measures.
 inline std::size_t size_of(const datagram& d) {
-  std::size_t n = 160 + d.cluster.size();
+  std::size_t n = 168 + d.of.cluster.size();
   if (const auto* q = std::get_if<ping_request>(&d.body)) n += q->at.host.size() + 16;
   for (const auto& s : d.statements) n += size_of_statement(s);
   for (const auto& u : d.user) n += size_of_user(u);
@@ -154,7 +154,7 @@ class network {
   /// All up, each told of all others: a cluster that formed long ago, without the news of its forming.
   void settle() {
     for (std::size_t i = 0; i < nodes_.size(); ++i) start(i);
-    push_pull all{true, {}, 0, {}, {}};
+    push_pull all{true, {}, 0, {}, {}, {}};
     for (const auto& x : nodes_) all.statements.push_back({x.info, {boot_epoch(x.epoch), 1}, member_state::alive, {}});
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       all.from = nodes_[i == 0 ? 1 : 0].info.id;

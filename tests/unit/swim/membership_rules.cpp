@@ -254,9 +254,13 @@ TEST_CASE("any input is survived and bounded", "[swim][total]") {
         d.user.push_back({any_id(), boot_epoch(number()), std::string(r.below(4), 'k'), number(), bytes(r.below(500))});
       }
       switch (r.below(8)) {
-        case 0:
-          s.m.on_push_pull({r.chance(0.5), d.from, number(), d.statements, d.user}, s.clock());
+        case 0: {
+          push_pull p{r.chance(0.5), d.from, number(), {}, d.statements, d.user};
+          p.ranges.resize(r.chance(0.5) ? view_ranges : r.below(2));
+          for (auto& x : p.ranges) x = number();
+          s.m.on_push_pull(p, s.clock());
           break;
+        }
         case 1:
           s.m.on_refused(any_id(), s.clock());
           break;

@@ -376,7 +376,7 @@ TEST_CASE("a verdict waits for its refutation longer while much is told at once"
   for (const std::size_t n : {20u, 90u}) {
     network w(n);
     w.start(0);
-    datagram d{"default", {}, w[1].info.id, boot_epoch(1), 0, gossip_only{}, {}, {}};
+    datagram d{{"default", {}, 0}, w[1].info.id, boot_epoch(1), 0, gossip_only{}, {}, {}};
     for (std::size_t i = 1; i < n; ++i)
       d.statements.push_back({w[i].info, {boot_epoch(1), 1}, member_state::alive, {}});
     d.statements.push_back({w[5].info, {boot_epoch(1), 1}, member_state::unreachable, w[1].info.id});
@@ -494,7 +494,7 @@ TEST_CASE("a newcomer that gossip reached before its first stream catches up too
   w.start(0);
   w.start(2);
   const statement news{w[1].info, {boot_epoch(1), 1}, member_state::alive, {}};
-  w.at(2).on_datagram(w[1].info.at, {"default", {}, w[1].info.id, boot_epoch(1), 0, gossip_only{}, {news}, {}},
+  w.at(2).on_datagram(w[1].info.at, {{"default", {}, 0}, w[1].info.id, boot_epoch(1), 0, gossip_only{}, {news}, {}},
                       w.clock(2));
   w.connect(2, 0);
   w.run(1s);
@@ -607,6 +607,7 @@ TEST_CASE("the evidence of an event names probes and accusers", "[swim][events]"
     CHECK(w[i].events[1].what.evidence.find("accused by n") != std::string::npos);
     CHECK(w[i].events[1].what.evidence.find("local health") != std::string::npos);
     CHECK(w[i].events[1].what.evidence.find("direct") != std::string::npos);
+    CHECK(w[i].events[1].what.evidence.find("its answers took 0.") != std::string::npos);
   }
 }
 

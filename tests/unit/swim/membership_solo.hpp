@@ -37,7 +37,7 @@ struct solo {
   }
   datagram from(std::size_t i, std::vector<statement> statements, std::uint64_t epoch = 1) const {
     datagram d;
-    d.cluster = opts.cluster;
+    d.of = {opts.cluster, {}, opts.seeds};
     d.from = id_of(i);
     d.epoch = boot_epoch(epoch);
     d.body = gossip_only{};

@@ -109,7 +109,7 @@ TEST_CASE("names are at most 255 bytes") {
   CHECK(decode_request(body_with(release_lock{std::string(255, 'x'), 1})));
   CHECK_FALSE(decode_request(body_with(release_lock{std::string(256, 'x'), 1})));
   swim::datagram d;
-  d.cluster = std::string(256, 'x');
+  d.of.cluster = std::string(256, 'x');
   CHECK_FALSE(decode_datagram(encode(d)));
   join_request j;
   j.at.host = std::string(256, 'x');
