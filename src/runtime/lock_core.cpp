@@ -81,10 +81,7 @@ engine::call_id lock_core::ask(std::string name, std::string label, std::optiona
 
 void lock_core::on_answer(waiting& w, const wire::response& r) {
   if (std::holds_alternative<wire::lock_wanted>(r)) {
-    if (const auto fence = grants_.want(w.name, w.number)) {
-      node_->watch().remove(w.watch);
-      node_->submit(wire::release_lock{w.name, *fence});
-    }
+    give_back_idle(w);
     return;
   }
   if (std::holds_alternative<wire::lock_asked>(r)) {
@@ -113,14 +110,18 @@ void lock_core::on_answer(waiting& w, const wire::response& r) {
   if (then) then();
 }
 
+// No further owner gets it. False: there is one, or it was over before.
+bool lock_core::give_back_idle(waiting& w) {
+  const auto fence = grants_.want(w.name, w.number);
+  if (!fence) return false;
+  node_->watch().remove(w.watch);
+  node_->submit(wire::release_lock{w.name, *fence});
+  return true;
+}
+
 // The engine has ended it: an owner is told, on the thread that does that, and an idle grant is over.
 void lock_core::on_end(waiting& w) {
-  if (const auto fence = grants_.want(w.name, w.number)) {
-    node_->watch().remove(w.watch);
-    node_->submit(wire::release_lock{w.name, *fence});
-  } else {
-    node_->watch().end(w.watch);
-  }
+  if (!give_back_idle(w)) node_->watch().end(w.watch);
 }
 
 // ---- for threads ---------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class lock_core : public std::enable_shared_from_this<lock_core> {
   engine::call_id ask(std::string name, std::string label, std::optional<ms> wait, const std::shared_ptr<waiting>&);
   void on_answer(waiting&, const wire::response&);
   std::shared_ptr<local::lock_grant> accept(waiting&, const wire::lock_granted&);
+  bool give_back_idle(waiting&);
   void on_end(waiting&);
   void on_over(const std::string& name, local::kept_locks::number);
 

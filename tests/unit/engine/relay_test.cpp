@@ -40,6 +40,15 @@ struct relay_world : active_nodes {
     return r;
   }
   wire::status_info status(std::size_t i) { return expect<wire::status_info>(ask(i, wire::get_status{})); }
+  /// An observer and its parent, which is not that node.
+  std::pair<std::size_t, std::size_t> fed_by_another_than(std::size_t leader) {
+    auto child = size(), parent = size();
+    for (const auto i : observers())
+      for (std::size_t p = 0; p < size(); ++p)
+        if (status(i).place.parent == status(p).node && p != leader) child = i, parent = p;
+    REQUIRE(child < size());
+    return {child, parent};
+  }
   bool settled() {
     const auto l = leader();
     if (!l) return false;
@@ -206,11 +215,8 @@ TEST_CASE("reads and commands of observers go up the tree: the leader's work doe
 TEST_CASE("an observer whose parent does not answer asks the leader itself") {
   relay_world w(8, 1, 2);
   const auto leader = *w.leader();
-  std::size_t child = w.size(), parent = w.size();
-  for (const auto i : w.observers())
-    for (std::size_t p = 0; p < w.size(); ++p)
-      if (w.status(i).place.parent == w.status(p).node && p != leader) child = i, parent = p;
-  REQUIRE(child < w.size());
+  const auto pair = w.fed_by_another_than(leader);
+  const auto child = pair.first, parent = pair.second;
   bool deaf = true;
   asked seen;
   w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {
@@ -239,11 +245,8 @@ TEST_CASE("a read is merged only into a question that starts after it (etcd#2041
   o.raft.max_read_rounds = 1;
   relay_world w(8, 0, o);
   const auto leader = *w.leader();
-  std::size_t child = w.size(), parent = w.size();
-  for (const auto i : w.observers())
-    for (std::size_t p = 0; p < w.size(); ++p)
-      if (w.status(i).place.parent == w.status(p).node && p != leader) child = i, parent = p;
-  REQUIRE(child < w.size());
+  const auto pair = w.fed_by_another_than(leader);
+  const auto child = pair.first, parent = pair.second;
   std::set<std::uint64_t> questions;
   bool lost = true;
   w.lose = [&](std::size_t from, std::size_t to, const wire::peer_message& m) {

@@ -8,15 +8,22 @@ using namespace coterie::raft;
 using namespace coterie::raft::test;
 using linearizability::verdict;
 
+namespace {
+kv_result linearizable(std::uint64_t seed, std::chrono::milliseconds read_lease = {}) {
+  auto r = kv(seed, {}, read_lease);
+  const auto report = judge(r.history);
+  CAPTURE(seed);
+  INFO((report.failures.empty() ? "" : report.failures[0].text()));
+  REQUIRE(report.what == verdict::linearizable);
+  REQUIRE(r.last_reads > 0);
+  return r;
+}
+}  // namespace
+
 TEST_CASE("a key-value machine is linearizable in a world of faults (Jepsen: Redis-Raft)", "[lesson]") {
   kv_result all;
   for (std::uint64_t seed = 1; seed <= 400; ++seed) {
-    const auto r = kv(seed, {});
-    const auto report = judge(r.history);
-    CAPTURE(seed);
-    INFO((report.failures.empty() ? "" : report.failures[0].text()));
-    REQUIRE(report.what == verdict::linearizable);
-    REQUIRE(r.last_reads > 0);
+    const auto r = linearizable(seed);
     all.written += r.written;
     all.swapped += r.swapped;
     all.mismatched += r.mismatched;
@@ -34,12 +41,7 @@ TEST_CASE("a key-value machine is linearizable in a world of faults (Jepsen: Red
 TEST_CASE("a key-value machine that is read by leases is linearizable, the clocks being within their bound") {
   kv_result all;
   for (std::uint64_t seed = 1; seed <= 400; ++seed) {
-    const auto r = kv(seed, {}, 900ms);
-    const auto report = judge(r.history);
-    CAPTURE(seed);
-    INFO((report.failures.empty() ? "" : report.failures[0].text()));
-    REQUIRE(report.what == verdict::linearizable);
-    REQUIRE(r.last_reads > 0);
+    const auto r = linearizable(seed, 900ms);
     all.written += r.written;
     all.read += r.read;
   }
