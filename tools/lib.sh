@@ -13,7 +13,7 @@ mkdir -p "$build"
 # The commands and libraries that the tools need, as Debian 12 names them.
 command_packages=(g++ meson ninja-build pkg-config capnproto)
 build_packages=("${command_packages[@]}" libcapnp-dev libfmt-dev libexpected-dev libxxhash-dev librocksdb-dev libasio-dev
-  libcli11-dev libtomlplusplus-dev nlohmann-json3-dev tzdata)
+  libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libjemalloc-dev tzdata)
 test_packages=(catch2 clang-format python3 iproute2 iptables)
 fuzz_packages=(clang libclang-rt-14-dev)
 
