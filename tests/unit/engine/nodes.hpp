@@ -130,11 +130,26 @@ class nodes {
     settle();
     return id;
   }
+  /// All of them in one turn.
+  std::vector<engine::call_id> calls(std::size_t i, std::vector<wire::request> all) {
+    std::vector<engine::call_id> ids;
+    std::vector<engine::event> events;
+    for (auto& r : all) {
+      ids.emplace_back(++last_call_);
+      events.emplace_back(engine::call{ids.back(), std::move(r), {}});
+    }
+    settle();
+    turn(i, events);
+    settle();
+    return ids;
+  }
   void cancel(std::size_t i, engine::call_id id) {
     tell(i, engine::cancel_call{id});
     settle();
   }
   const answered& answers(engine::call_id id) { return answers_[id]; }
+  /// The first answer, which is there; nothing is kept of the call.
+  wire::response take_answer(engine::call_id id) { return std::move(answers_.extract(id).mapped().list.front()); }
   /// The first answer, if it comes.
   std::optional<wire::response> ask(std::size_t i, wire::request r, duration limit = 30s) {
     const auto id = call(i, std::move(r));
