@@ -33,6 +33,7 @@ store_thread::store_thread(std::unique_ptr<store> s, sink to, options o)
       log_end_(o.log_end),
       durable_end_(o.log_end),
       marked_(store_->synced()),
+      reads_([this](engine::read_id id, result<store::page> p) { on_page(id, std::move(p)); }),
       thread_(start_thread("coterie-store", [this] { run(); })) {}
 
 store_thread::~store_thread() {
@@ -161,7 +162,10 @@ void store_thread::do_one(const engine::install_chunk& c) {
   if (check(store_->install_chunk(c.items))) sink_({engine::written{c.sequence}});
 }
 
-void store_thread::do_one(const engine::install_begin&) { check(store_->install_begin()); }
+void store_thread::do_one(const engine::install_begin&) {
+  reads_.drain();
+  check(store_->install_begin());
+}
 
 void store_thread::do_one(const engine::install_commit& c) {
   log_index lowest = log_end_;
@@ -174,16 +178,22 @@ void store_thread::do_one(const engine::install_commit& c) {
 // ---- reading ------------------------------------------------------------------------------------------------------
 
 void store_thread::do_one(const engine::read& r) {
-  auto page = store_->range({.in = r.in,
-                             .from = r.from,
-                             .to = r.to,
-                             .max_items = r.max_items,
-                             .max_bytes = r.max_bytes,
-                             .reverse = r.reverse,
-                             .view = r.view});
+  auto scan = store_->begin_scan({.in = r.in,
+                                  .from = r.from,
+                                  .to = r.to,
+                                  .max_items = r.max_items,
+                                  .max_bytes = r.max_bytes,
+                                  .reverse = r.reverse,
+                                  .view = r.view});
+  if (!scan) return fail_disk(scan.error().message);
+  reads_.submit(r.id, std::move(*scan));
+}
+
+/// On the reading thread.
+void store_thread::on_page(engine::read_id id, result<store::page> page) {
   if (!page) return fail_disk(page.error().message);
   std::vector<engine::event> done;
-  done.emplace_back(engine::read_done{r.id, std::move(page->items), page->more});
+  done.emplace_back(engine::read_done{id, std::move(page->items), page->more});
   sink_(std::move(done));
 }
 
@@ -212,7 +222,7 @@ bool store_thread::check(const result<void>& r) {
 }
 
 void store_thread::fail_disk(const std::string& reason) {
-  if (std::exchange(failed_, true)) return;
+  if (failed_.exchange(true)) return;
   sink_({engine::disk_failed{reason}});
 }
 

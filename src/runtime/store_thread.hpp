@@ -1,8 +1,9 @@
 // The thread that owns the store: does the engine's disk work in the order given, joins writes that wait together into
-// one synced step (group commit), and watches the disk. Knows actions and the store; of the keys it knows the log's,
-// for the synced mark alone.
+// one synced step (group commit), and watches the disk; ranges are read beside it. Knows actions and the store; of the
+// keys it knows the log's, for the synced mark alone.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "engine/seam.hpp"
+#include "runtime/read_thread.hpp"
 #include "store/store.hpp"
 
 namespace coterie::runtime {
@@ -21,7 +23,7 @@ class store_thread {
  public:
   using task = std::variant<engine::write, engine::read, engine::open_view, engine::close_view, engine::install_begin,
                             engine::install_chunk, engine::install_commit>;
-  /// Gets what came of the work, on the store thread, in order. Must not block.
+  /// Gets what came of the work, on the store thread, in order; of reads on the reading thread. Must not block.
   using sink = std::function<void(std::vector<engine::event>)>;
   struct options {
     log_index log_end;                              ///< last entry of the log as recovered
@@ -48,6 +50,7 @@ class store_thread {
   void do_one(const engine::install_begin&);
   void do_one(const engine::install_chunk&);
   void do_one(const engine::install_commit&);
+  void on_page(engine::read_id, result<store::page>);
   void follow_log(const disk::batch&, log_index& lowest);
   bool lower_mark(log_index lowest);
   void watch();
@@ -58,9 +61,11 @@ class store_thread {
   const sink sink_;
   const options opt_;
 
+  std::atomic<bool> failed_{false};
+
   // Of the thread alone.
   std::uint64_t steps_ = 0;  // since the last look around
-  bool failed_ = false, low_ = false;
+  bool low_ = false;
   log_index log_end_, durable_end_, marked_;  // the log as written, as synced, as noted in the synced mark
 
   std::mutex mutex_;
@@ -69,7 +74,8 @@ class store_thread {
   std::size_t quiet_bytes_ = 0;  // of queue_, under mutex_
   bool urgent_ = false;          // something in queue_ may not wait; under mutex_
   bool stop_ = false;            // under mutex_
-  std::thread thread_;           // last: starts when the rest is there
+  read_thread reads_;
+  std::thread thread_;  // last: starts when the rest is there
 };
 
 }  // namespace coterie::runtime

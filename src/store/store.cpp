@@ -79,19 +79,12 @@ bool write_note(const std::filesystem::path& file, const std::string& text) {
 
 struct store::impl {
   struct view {
-    const rocksdb::Snapshot* snapshot;
+    std::shared_ptr<const rocksdb::Snapshot> snapshot;  ///< shared with the scans of it
     std::uint64_t generation;
   };
 
   impl(data_directory d, const options& opts)
       : directory(std::move(d)), o(opts), latch(std::make_shared<failure_latch>(directory.path().string())) {}
-
-  ~impl() {
-    // after a failure no call may reach RocksDB but its destructor: the few bytes of a snapshot are let go
-    if (!latch->closed() && database.db) {
-      for (const auto& [id, v] : views) database.db->ReleaseSnapshot(v.snapshot);
-    }
-  }
 
   std::filesystem::path damage_file() const { return directory.path() / "damaged"; }
 
@@ -137,7 +130,8 @@ struct store::impl {
   result<void> drop_generations(std::uint64_t from, std::uint64_t to);
   /// Whether any key of `state` is in these generations; `to` not included.
   result<bool> any_generation(std::uint64_t from, std::uint64_t to);
-  result<page> scan(const query&, const view&);
+  view freeze() const;
+  result<page> read(const query&, const view&);
 
   data_directory directory;
   options o;
@@ -464,8 +458,18 @@ result<void> store::write(const disk::batch& b, bool sync) {
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 
-result<store::page> store::impl::scan(const query& q, const view& v) {
+store::impl::view store::impl::freeze() const {
+  // After a failure no call may reach RocksDB but its destructor: the few bytes of a snapshot are let go.
+  const auto release = [db = database.db.get(), watch = latch](const rocksdb::Snapshot* s) {
+    if (!watch->closed()) db->ReleaseSnapshot(s);
+  };
+  return {std::shared_ptr<const rocksdb::Snapshot>(database.db->GetSnapshot(), release), generation};
+}
+
+/// On any thread.
+result<store::page> store::impl::read(const query& q, const view& v) {
   page r;
+  if (auto ok = ready(); !ok) return tl::unexpected(ok.error());
   if (!q.to.empty() && q.to <= q.from) return r;
   const region in(q.in, v.generation);
   const auto low = in.prefix + to_text(q.from), high = q.to.empty() ? in.end : in.prefix + to_text(q.to);
@@ -473,8 +477,8 @@ result<store::page> store::impl::scan(const query& q, const view& v) {
   rocksdb::ReadOptions read;
   read.iterate_lower_bound = &lower;
   read.iterate_upper_bound = &upper;
-  read.snapshot = v.snapshot;
-  read.fill_cache = v.snapshot == nullptr;  // sending a snapshot reads everything once
+  read.snapshot = v.snapshot.get();
+  read.fill_cache = q.view == 0;  // sending a snapshot reads everything once
   const std::unique_ptr<rocksdb::Iterator> it(database.db->NewIterator(read, database[q.in]));
   std::size_t used = 0;
   for (q.reverse ? it->SeekToLast() : it->SeekToFirst(); it->Valid(); q.reverse ? it->Prev() : it->Next()) {
@@ -492,12 +496,28 @@ result<store::page> store::impl::scan(const query& q, const view& v) {
   return r;
 }
 
-result<store::page> store::range(const query& q) {
+struct store::scan::parts {
+  impl& store;
+  query what;
+  impl::view of;
+};
+
+store::scan::scan(std::unique_ptr<parts> p) : parts_(std::move(p)) {}
+store::scan::scan(scan&&) noexcept = default;
+store::scan::~scan() = default;
+result<store::page> store::scan::read() const { return parts_->store.read(parts_->what, parts_->of); }
+
+result<store::scan> store::begin_scan(query q) {
   if (auto r = impl_->up_to_date(); !r) return tl::unexpected(r.error());
-  if (q.view == 0) return impl_->scan(q, {nullptr, impl_->generation});
+  if (q.view == 0) return scan(std::make_unique<scan::parts>(*impl_, std::move(q), impl_->freeze()));
   const auto it = impl_->views.find(q.view);
   if (it == impl_->views.end()) return fail(errc::not_found, fmt::format("view {} is not open", q.view));
-  return impl_->scan(q, it->second);
+  return scan(std::make_unique<scan::parts>(*impl_, std::move(q), it->second));
+}
+
+result<store::page> store::range(const query& q) {
+  const auto s = begin_scan(q);
+  return s ? s->read() : tl::unexpected(s.error());
 }
 
 result<void> store::open_view(std::uint64_t id) {
@@ -506,16 +526,13 @@ result<void> store::open_view(std::uint64_t id) {
   if (impl_->views.size() >= impl_->o.max_views) {
     return fail(errc::limit, fmt::format("{} views are open: close one first (max_views)", impl_->views.size()));
   }
-  impl_->views.emplace(id, impl::view{impl_->database.db->GetSnapshot(), impl_->generation});
+  impl_->views.emplace(id, impl_->freeze());
   return {};
 }
 
 result<void> store::close_view(std::uint64_t id) {
   if (auto r = impl_->ready(); !r) return r;
-  if (const auto it = impl_->views.find(id); it != impl_->views.end()) {
-    impl_->database.db->ReleaseSnapshot(it->second.snapshot);
-    impl_->views.erase(it);
-  }
+  impl_->views.erase(id);
   return {};
 }
 

@@ -18,8 +18,8 @@
 
 namespace coterie {
 
-/// Used by one thread at a time. Calls block for as long as the disk takes. The first error of the disk is final: from
-/// then on every call fails with errc::closed and does not reach the disk (docs/consensus.md 1.6).
+/// Used by one thread at a time, but for scans. Calls block for as long as the disk takes. The first error of the disk
+/// is final: from then on every call fails with errc::closed and does not reach the disk (docs/consensus.md 1.6).
 class store {
  public:
   /// Limits of memory, files and space; sizes in bytes.
@@ -49,6 +49,20 @@ class store {
     std::vector<disk::item> items;
     bool more = false;
   };
+  /// A range as of when it was asked for: it sees every write before it and none after. May be read by another thread
+  /// while the store goes on. None may be left when the store begins an install or ends.
+  class scan {
+   public:
+    scan(scan&&) noexcept;
+    ~scan();
+    result<page> read() const;
+
+   private:
+    friend class store;
+    struct parts;
+    explicit scan(std::unique_ptr<parts>);
+    std::unique_ptr<parts> parts_;
+  };
 
   /// Opens or creates the directory (mode 0700, as all that it creates above it) and locks it. Failures: errc::exists
   /// when another process has it; errc::bad_argument when the directory can't be used; errc::unavailable when what is
@@ -71,6 +85,8 @@ class store {
 
   /// Sees every write before it, or the view. An unknown view: errc::not_found.
   result<page> range(const query&);
+  /// The same, to be read later.
+  result<scan> begin_scan(query);
   /// Freezes all spaces as of now under a number that is not 0 and not open (else errc::bad_argument).
   result<void> open_view(std::uint64_t view);
   /// An unknown number is ignored.

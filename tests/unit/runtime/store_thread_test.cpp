@@ -1,6 +1,7 @@
 // The store's thread: order, group commit, and that its first error is the last thing it says.
 #include "runtime/store_thread.hpp"
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
@@ -93,6 +94,24 @@ TEST_CASE("writes of which none asks for it are not synced") {
   f.thread->submit({put(1, "a", false), put(2, "b", false)});
   REQUIRE(f.heard.wait<engine::written>(1)[0].sequence == 2);
   REQUIRE(f.disk->syncs() == before);
+}
+
+TEST_CASE("a read that takes long keeps no write waiting, and sees none that came after it") {
+  test::temporary_directory place;
+  said heard;
+  std::atomic<bool> passed = false;  // by the write
+  const auto sink = [&, tell = heard.sink()](std::vector<engine::event> e) {
+    // The reading thread stands still here until the write behind it is done.
+    if (std::holds_alternative<engine::read_done>(e.front())) passed = heard.wait<engine::written>(2).size() == 2;
+    tell(std::move(e));
+  };
+  store_thread t(*coterie::store::open(place / "data"), sink, {});
+  t.submit({put(1, "a", true), all(1), engine::open_view{7}, put(2, "b", true)});
+  REQUIRE(heard.wait<engine::read_done>(1)[0].items.size() == 1);
+  REQUIRE(passed);
+  // A view that is closed meanwhile stays for those that read it.
+  t.submit({all(2, 7), engine::close_view{7}, put(3, "c", true)});
+  REQUIRE(heard.wait<engine::read_done>(2)[1].items.size() == 1);
 }
 
 TEST_CASE("a quiet write is done and told with what comes after it") {
