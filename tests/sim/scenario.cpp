@@ -432,6 +432,7 @@ class scenario {
 
   void sum_up() {
     for (std::size_t i = 0; i < world_.size(); ++i) collect(i);
+    for (const auto& [name, count] : world_.marks().all()) out_.marks[std::string(name)] += count;
     out_.hash = world_.action_hash();
     out_.virtual_time = world_.now();
     out_.operations = work_.operations;
