@@ -266,6 +266,7 @@ class core {
   void count();
   void on_vote_request(const message&, const vote_request&);
   void on_vote_response(const message&, const vote_response&);
+  void answer_early_prevotes();
   void on_timeout_now(const message&, const timeout_now&);
   void tick_follower();
   void tick_leader();
@@ -351,6 +352,12 @@ class core {
   instant election_deadline_;
   instant heartbeat_deadline_;  ///< leader: next heartbeat; candidates: next repetition of the request
   std::map<node_id, bool> votes_;
+  struct early_prevote {
+    instant came;
+    message request;
+  };
+  /// Asked for while the leader still seemed to be there: answered when its process turns out to be gone.
+  std::map<node_id, early_prevote> early_prevotes_;
   bool campaign_on_order_ = false;
   std::optional<std::pair<term, log_index>> unleased_;  ///< of the order: up to there no leader has a read lease
 
