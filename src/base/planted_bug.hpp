@@ -27,9 +27,10 @@ enum class planted_bug : std::uint8_t {
   careless_heal,              ///< engine: heals damage by any state, without the end of the log
   unscoped_gossip,            ///< swim: takes gossip of any seed list before genesis
   lazy_learner,               ///< raft: a learner acknowledges what is only written
+  young_age,                  ///< engine: counts the age of a stale read from the answer, not from the question
 };
 
-inline constexpr std::array<std::string_view, 17> planted_bug_names{"none",
+inline constexpr std::array<std::string_view, 18> planted_bug_names{"none",
                                                                     "double_vote",
                                                                     "commit_old_term",
                                                                     "early_ack",
@@ -45,6 +46,7 @@ inline constexpr std::array<std::string_view, 17> planted_bug_names{"none",
                                                                     "kept_grant",
                                                                     "careless_heal",
                                                                     "unscoped_gossip",
-                                                                    "lazy_learner"};
+                                                                    "lazy_learner",
+                                                                    "young_age"};
 
 }  // namespace coterie
