@@ -2,8 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "coterie/error.hpp"
 
@@ -15,6 +17,16 @@ using wall_time = std::chrono::sys_time<std::chrono::milliseconds>;  ///< UTC
 /// Where callbacks run: takes a function and has it run once, soon, on whatever thread it likes, but not inside this
 /// call, which may come from any thread and must not block. Without one, callbacks run on one thread of the node.
 using executor = std::function<void(std::function<void()>)>;
+
+/// What a node knows by itself: told at once and without a majority, so it may be out of date.
+template <class T>
+struct stale {
+  T value{};
+  std::uint64_t index = 0;  ///< it is the state after this entry of the log, or a later one
+  /// Nothing is missing from it that was committed longer ago than this before the node answered. Nothing = that is not
+  /// known: the node has heard of no majority since its start.
+  std::optional<ms> age{};
+};
 
 namespace detail {
 struct subscription_state;

@@ -180,6 +180,16 @@ class [[gnu::visibility("default")]] job_service {
   std::vector<run_details> history(std::string_view id, std::size_t max = 10) const;
   std::vector<run_details> history(std::string_view id, std::size_t max, std::error_code&) const;
 
+  /// The two as this node has them, without a majority. They fail with `unavailable` when that may be older than
+  /// max_age.
+  stale<std::vector<job_details>> stale_jobs(std::string_view runner = {}, std::optional<ms> max_age = {}) const;
+  stale<std::vector<job_details>> stale_jobs(std::string_view runner, std::optional<ms> max_age, std::error_code&)
+      const;
+  stale<std::vector<run_details>> stale_history(std::string_view id, std::size_t max = 10,
+                                                std::optional<ms> max_age = {}) const;
+  stale<std::vector<run_details>> stale_history(std::string_view id, std::size_t max, std::optional<ms> max_age,
+                                                std::error_code&) const;
+
  private:
   std::shared_ptr<detail::job_core> core_;
 };

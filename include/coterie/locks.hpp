@@ -169,6 +169,10 @@ class [[gnu::visibility("default")]] lock_service {
   /// Every lock that somebody owns, in the whole cluster. Waits as cluster_mutex::info does.
   std::vector<lock_info> list() const;
   std::vector<lock_info> list(std::error_code&) const;
+  /// As this node has it. Locks that a node only keeps for its next owner count as owned. Fails with `unavailable` when
+  /// it may be older than max_age.
+  stale<std::vector<lock_info>> stale_list(std::optional<ms> max_age = {}) const;
+  stale<std::vector<lock_info>> stale_list(std::optional<ms> max_age, std::error_code&) const;
 
   /// What happens to this node's holds by themselves.
   [[nodiscard]] subscription on_event(std::function<void(const lock_event&)>, executor = {});

@@ -26,12 +26,27 @@ enum class planted_bug : std::uint8_t {
   kept_grant,                 ///< engine: goes on using a lock's grant that it has given back
   careless_heal,              ///< engine: heals damage by any state, without the end of the log
   unscoped_gossip,            ///< swim: takes gossip of any seed list before genesis
+  lazy_learner,               ///< raft: a learner acknowledges what is only written
+  young_age,                  ///< engine: counts the age of a stale read from the answer, not from the question
 };
 
-inline constexpr std::array<std::string_view, 16> planted_bug_names{
-    "none",           "double_vote",     "commit_old_term",   "early_ack",    "skip_read_confirmation",
-    "lost_fsync",     "unordered_apply", "stale_lease",       "reused_token", "missing_incarnation_check",
-    "trusted_copy",   "early_commit",    "uncommitted_relay", "kept_grant",   "careless_heal",
-    "unscoped_gossip"};
+inline constexpr std::array<std::string_view, 18> planted_bug_names{"none",
+                                                                    "double_vote",
+                                                                    "commit_old_term",
+                                                                    "early_ack",
+                                                                    "skip_read_confirmation",
+                                                                    "lost_fsync",
+                                                                    "unordered_apply",
+                                                                    "stale_lease",
+                                                                    "reused_token",
+                                                                    "missing_incarnation_check",
+                                                                    "trusted_copy",
+                                                                    "early_commit",
+                                                                    "uncommitted_relay",
+                                                                    "kept_grant",
+                                                                    "careless_heal",
+                                                                    "unscoped_gossip",
+                                                                    "lazy_learner",
+                                                                    "young_age"};
 
 }  // namespace coterie

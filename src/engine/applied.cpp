@@ -112,16 +112,18 @@ void engine::state::on_reads() {
 
 void engine::state::on_read_state(const raft::read_state& r) {
   if (const auto it = rounds.find(r.id); it != rounds.end()) {
-    if (r.ok) acknowledge(it->second);
+    if (r.ok) acknowledge(it->second, r.index);
     rounds.erase(it);
     return;
   }
   const auto it = barriers.find(r.id);
   if (it == barriers.end()) return;
-  if (r.ok)
+  if (r.ok) {
     it->second.index = r.index;
-  else
+    own_age.confirmed(r.index, it->second.asked);
+  } else {
     it->second.retry = ctx.now.steady + 50ms;
+  }
 }
 
 void engine::state::tend_relay() {
@@ -186,6 +188,8 @@ void engine::state::on_keepalive(node_id from, const wire::keepalive& k) {
 
 // The leader confirmed a renewal, by a message or, here, by itself.
 void engine::state::on_keepalive_ack(const wire::keepalive_ack& a) {
+  if (const auto sent = session.sent_at(a.epoch, a.id); sent && a.commit)
+    own_age.confirmed(a.commit, opt.bug == planted_bug::young_age ? ctx.now : *sent);
   if (!session.on_ack(a.epoch, a.id, a.ended)) return;
   locks.on_renewed();
   jobs.on_renewed();

@@ -82,8 +82,12 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::keep_journal& x) {
                    submit(id, machine::journal_retention{x.journal, x.keep}, timeout);
                  },
-                 [&](const wire::peek_journal& x) { journals.peek(id, x, *replica); },
-                 [&](const wire::count_journal& x) { journals.count(id, x, *replica); },
+                 [&](const wire::peek_journal& x) {
+                   if (auto now = own_state(id, x.stale)) journals.peek(id, x, *now, *replica);
+                 },
+                 [&](const wire::count_journal& x) {
+                   if (auto now = own_state(id, x.stale)) journals.count(id, x, *now, *replica);
+                 },
                  [&](const wire::begin_process& x) { journals.begin(id, x, *replica); },
                  [&](const wire::end_process& x) { journals.end(id, x, *replica); },
                  [&](const wire::watch_journal& x) { journals.watch(id, x, *replica); },
@@ -92,9 +96,9 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::list_caches&) { bus.list(id); },
                  [&](const wire::publish& x) { bus.publish(id, x); },
                  [&](const wire::listen& x) { bus.listen(id, x); },
-                 [&](const wire::list_locks& x) { barrier(id, x, timeout); },
-                 [&](const wire::list_jobs& x) { barrier(id, x, timeout); },
-                 [&](const wire::job_history& x) { barrier(id, x, timeout); },
+                 [&](const wire::list_locks& x) { read_own(id, x, timeout); },
+                 [&](const wire::list_jobs& x) { read_own(id, x, timeout); },
+                 [&](const wire::job_history& x) { read_own(id, x, timeout); },
                  [&](const wire::reset_journal& x) { barrier(id, x, timeout); },
                  [&](const wire::wait_visible& x) { barrier(id, x, timeout); },
              },
@@ -170,6 +174,37 @@ void engine::state::on_answer(const outbox::answered& a) {
   ctx.reply(id, response_to(expected, a.what, replica->machine()));
 }
 
+// ---- reads of the own state ----------------------------------------------------------------------------------------
+
+/// Without a quorum when the caller said so.
+template <class Read>
+void engine::state::read_own(call_id id, const Read& what, duration timeout) {
+  if (!what.stale) return barrier(id, what, timeout);
+  if (const auto now = own_state(id, *what.stale)) serve(id, what, now);
+}
+
+/// The state as this node has it now. nullopt: the call was refused, for it is not what the caller wants.
+std::optional<wire::as_of> engine::state::own_state(call_id id, const wire::staleness& wanted) {
+  if (!replica) {
+    ctx.refuse(id, errc::unavailable, healer ? healer->situation() : "this node has no state yet: see coterie status");
+    return std::nullopt;
+  }
+  const auto applied = replica->core().applied();
+  const auto age = own_age.age(applied, ctx.now);
+  wire::as_of now{applied, {}};
+  if (age) now.age = std::chrono::ceil<std::chrono::milliseconds>(*age);
+  const bool fit = !wanted.max_age || (now.age && *now.age <= *wanted.max_age);
+  ctx.stats.add(fit ? "stale.reads" : "stale.refused");
+  if (fit) return now;
+  const auto how_old = now.age ? fmt::format("may be {} ms old", now.age->count())
+                               : std::string("may be of any age, for it has heard of no quorum since its start");
+  ctx.refuse(id, errc::unavailable,
+             fmt::format("the state of this node, as of entry {}, {}; {} ms were asked for: ask another node, or for a "
+                         "linearizable read",
+                         applied, how_old, wanted.max_age->count()));
+  return std::nullopt;
+}
+
 // ---- linearizable reads --------------------------------------------------------------------------------------------
 
 void engine::state::barrier(call_id id, linearizable_read what, duration timeout) {
@@ -205,6 +240,7 @@ void engine::state::check_barriers() {
       auto again = std::move(b);
       barriers.erase(it);
       again.retry = now + 1s;
+      again.asked = ctx.now;
       const auto fresh = ++next_round;
       barriers[fresh] = std::move(again);
       if (relay.parent())
@@ -215,16 +251,16 @@ void engine::state::check_barriers() {
   }
 }
 
-void engine::state::serve(call_id id, const linearizable_read& what) {
+void engine::state::serve(call_id id, const linearizable_read& what, const std::optional<wire::as_of>& as_of) {
   const auto& m = replica->machine();
   std::visit(
       overloaded{
           [&](const wire::wait_visible&) { ctx.reply(id, wire::done{}); },
           [&](const wire::read_snapshot&) { snapshots.begin(id, *replica); },
           [&](const wire::reset_journal& x) { journals.reset(id, x.journal, *replica); },
-          [&](const wire::list_locks& x) { begin_lock_list(id, x.name); },
+          [&](const wire::list_locks& x) { begin_lock_list(id, x.name, as_of); },
           [&](const wire::list_jobs& x) {
-            wire::job_list out;
+            wire::job_list out{{}, as_of};
             for (const auto& [name, j] : m.jobs()) {
               if ((!x.id.empty() && x.id != name) || (!x.runner.empty() && x.runner != j.config.runner)) continue;
               bool runnable = false;
@@ -241,7 +277,7 @@ void engine::state::serve(call_id id, const linearizable_read& what) {
             if (!m.jobs().contains(x.id))
               return ctx.refuse(id, errc::not_found, fmt::format("there is no job '{}': see coterie job list", x.id));
             const auto r = replica->fresh_read();
-            history_reads[r] = id;
+            history_reads[r] = {id, as_of};
             ctx.emit(read{.id = r,
                           .in = disk::space::state,
                           .from = machine::history_key(x.id, 0),
@@ -254,10 +290,10 @@ void engine::state::serve(call_id id, const linearizable_read& what) {
       what);
 }
 
-// The log says whose the grants are, and those nodes whether they are used.
-void engine::state::begin_lock_list(call_id id, const std::string& only) {
+// The log says whose the grants are, and those nodes whether they are used; a stale read asks nobody.
+void engine::state::begin_lock_list(call_id id, const std::string& only, const std::optional<wire::as_of>& as_of) {
   const auto& m = replica->machine();
-  listed_locks list{id, {}};
+  listed_locks list{id, {{}, as_of}};
   std::map<node_id, std::vector<wire::held_grant>> where;
   const auto add = [&](const machine::lock_record& l) {
     const auto& h = *l.holder;
@@ -270,7 +306,7 @@ void engine::state::begin_lock_list(call_id id, const std::string& only) {
   } else if (const auto l = m.locks().find(only); l != m.locks().end()) {
     add(l->second);
   }
-  if (where.empty()) return ctx.reply(id, std::move(list.locks));
+  if (where.empty() || as_of) return ctx.reply(id, std::move(list.locks));
   lock_lists.emplace(inquiries.begin(std::move(where)), std::move(list));
 }
 
@@ -313,9 +349,9 @@ bool engine::state::settle_locks() {
 void engine::state::on_history(const read_done& r) {
   const auto it = history_reads.find(r.id);
   if (it == history_reads.end()) return;
-  const auto id = it->second;
+  const auto [id, as_of] = it->second;
   history_reads.erase(it);
-  wire::run_list out;
+  wire::run_list out{{}, as_of};
   for (const auto& [key, value] : r.items) {
     auto record = wire::decode_record(key, value);
     if (auto* run = record ? std::get_if<machine::job_run_record>(&*record) : nullptr) {

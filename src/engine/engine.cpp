@@ -68,7 +68,8 @@ engine::state::state(const options& o, recovered_state r, const times& now, std:
       snapshots(ctx),
       bus(ctx, links, members),
       news(ctx),
-      cut(opt.views) {
+      cut(opt.views),
+      own_age(opt.clock_rate_error) {
   if (!opt.gossip_only)
     genesis.emplace(initial.self, initial.boot, opt.genesis, initial.acceptor, now.steady, ctx.random.next());
 }

@@ -31,17 +31,17 @@ void journal_calls::read_entries(const reading& r, std::uint64_t after, std::uin
   reads_[id] = r;
 }
 
-void journal_calls::peek(call_id id, const wire::peek_journal& p, replica& rep) {
+void journal_calls::peek(call_id id, const wire::peek_journal& p, const wire::as_of& now, replica& rep) {
   if (auto ok = machine::check_journal(p.journal); !ok) return ctx_.reply(id, ok.error());
-  read_entries({id, p.journal, false}, at(p.journal).id, p.max, rep);
+  read_entries({id, p.journal, false, now}, at(p.journal).id, p.max, rep);
 }
 
-void journal_calls::count(call_id id, const wire::count_journal& c, const replica& rep) {
+void journal_calls::count(call_id id, const wire::count_journal& c, const wire::as_of& now, const replica& rep) {
   if (auto ok = machine::check_journal(c.journal); !ok) return ctx_.reply(id, ok.error());
   const auto& all = rep.machine().journals();
   const auto j = all.find(c.journal);
   const auto here = at(c.journal);
-  wire::journal_counts n{0, 0, here.id};
+  wire::journal_counts n{0, 0, here.id, now};
   if (j != all.end()) {
     n.retained = j->second.count;
     n.count = std::min(j->second.count, j->second.total - std::min(here.ordinal, j->second.total));
@@ -110,7 +110,7 @@ bool journal_calls::on_read(const read_done& r, replica& rep) {
   if (it == reads_.end()) return false;
   const auto what = it->second;
   reads_.erase(it);
-  wire::entries list;
+  wire::entries list{{}, 0, what.as_of};
   for (const auto& [key, value] : r.items) {
     auto record = wire::decode_record(key, value);
     auto* e = record ? std::get_if<machine::journal_entry>(&*record) : nullptr;

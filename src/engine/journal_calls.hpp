@@ -20,8 +20,9 @@ class journal_calls {
   using cursor_map = std::map<std::string, cursor, std::less<>>;
   journal_calls(context& c, disk_queue& d, cursor_map cursors) : ctx_(c), disk_(d), cursors_(std::move(cursors)) {}
 
-  void peek(call_id, const wire::peek_journal&, replica&);
-  void count(call_id, const wire::count_journal&, const replica&);
+  /// With what the state is known to be as of.
+  void peek(call_id, const wire::peek_journal&, const wire::as_of&, replica&);
+  void count(call_id, const wire::count_journal&, const wire::as_of&, const replica&);
   void begin(call_id, const wire::begin_process&, replica&);
   void end(call_id, const wire::end_process&, replica&);
   /// After a read barrier: the cursor goes to the head.
@@ -38,6 +39,7 @@ class journal_calls {
     call_id call;
     std::string journal;
     bool process = false;
+    std::optional<wire::as_of> as_of{};
   };
   struct position {
     std::uint64_t id = 0, ordinal = 0;

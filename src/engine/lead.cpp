@@ -42,8 +42,9 @@ void engine::state::on_role() {
   }
 }
 
-// The round is confirmed: rules (a) and (b) of docs/consensus.md 1.9 are looked at now, when the acks leave.
-void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list) {
+// The round is confirmed: rules (a) and (b) of docs/consensus.md 1.9 are looked at now, when the acks leave. `commit`
+// was this leader's when the round began.
+void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list, log_index commit) {
   if (!replica->leading() || !keeper.leading()) return;
   std::map<node_id, wire::keepalive_acks> acks;  // who passed several on gets one answer
   for (const auto& w : list) {
@@ -51,7 +52,7 @@ void engine::state::acknowledge(const std::vector<session_keeper::waiting>& list
     if (exists && !keeper.may_ack(w.epoch)) continue;
     // A follower may have applied the Open before this leader has: not gone, only not here yet. The node asks again.
     if (!exists && log_index(w.epoch.value) > replica->core().applied()) continue;
-    const wire::keepalive_ack ack{w.epoch, w.id, !exists};
+    const wire::keepalive_ack ack{w.epoch, w.id, !exists, commit};
     if (w.from != ctx.self)
       acks[w.from].list.push_back(ack);
     else

@@ -102,7 +102,7 @@ instant relay::next_wake() const {
 
 /// As many answers on their way to the disk as a leader would have appends.
 bool relay::may_ask(const replica& r) {
-  while (!unwritten_.empty() && unwritten_.front() <= r.core().durable_index()) unwritten_.pop_front();
+  while (!unwritten_.empty() && unwritten_.front() <= r.core().written_index()) unwritten_.pop_front();
   return !r.installing() && unwritten_.size() < ctx_.opt->raft.max_inflight_appends;
 }
 

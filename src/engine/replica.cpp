@@ -125,7 +125,7 @@ void replica::perform(raft::persist_request p, std::vector<raft::message> then_s
     b.push_back(disk::put(disk::space::log, log_key(e.index), wire::encode_log_entry(e, chains_.back(), chain)));
     chains_.push_back(chain);
   }
-  disk_.write(std::move(b), true, raft_persist{p.sequence, std::move(then_send)});
+  disk_.write(std::move(b), p.sync, raft_persist{p.sequence, std::move(then_send)});
 }
 
 void replica::apply(std::vector<raft::entry> entries) {
@@ -154,8 +154,8 @@ void replica::apply(std::vector<raft::entry> entries) {
   compact_if_long();
 }
 
-// Unsynced, but behind the log's entries in the same journal of the disk: applied never exceeds the durable log
-// (docs/consensus.md 1.6).
+// Unsynced, but behind the log's entries in the same journal of the disk: applied never exceeds the log, whatever a
+// loss of power leaves of it (docs/consensus.md 1.6).
 void replica::flush_state() {
   auto b = state_writes(machine_);
   b.push_back(disk::put(disk::space::meta, to_bytes("applied"), log_key(core_.applied())));

@@ -62,10 +62,10 @@ class replica {
   const machine::machine& machine() const { return machine_; }
   node_id leader() const { return core_.leader(); }
   bool leading() const { return core_.leader() == ctx_.self && core_.leader_ready(); }
-  /// Committed and durable here: what other nodes may have.
+  /// Committed and written here: what other nodes may have (docs/decisions/0014-observers-sync-lazily.md).
   log_index available() const {
-    if (ctx_.opt->bug == planted_bug::uncommitted_relay) return core_.durable_index();
-    return std::min(core_.commit(), core_.durable_index());
+    if (ctx_.opt->bug == planted_bug::uncommitted_relay) return core_.written_index();
+    return std::min(core_.commit(), core_.written_index());
   }
   /// Running hash of the log up to there; nullopt before the log's start and beyond what the disk was told.
   std::optional<hash128_value> chain_at(log_index) const;

@@ -113,6 +113,11 @@ void session::on_installed(const std::map<session_epoch, machine::session_record
   for (const auto& [epoch, s] : open) on_opened(s);
 }
 
+std::optional<times> session::sent_at(session_epoch e, std::uint64_t id) const {
+  const auto it = sent_.find(id);
+  return e != epoch_ || it == sent_.end() ? std::nullopt : std::optional(it->second);
+}
+
 bool session::on_ack(session_epoch e, std::uint64_t id, bool ended) {
   if (e != epoch_ || !epoch_) return false;
   if (ended) {

@@ -33,6 +33,8 @@ class session {
   void on_ended(session_epoch);                    ///< applied
   /// A received state: all sessions in it.
   void on_installed(const std::map<session_epoch, machine::session_record>&);
+  /// When the keep-alive with this id left; nullopt when it is not of this epoch, or a later one was acknowledged.
+  std::optional<times> sent_at(session_epoch, std::uint64_t id) const;
   /// True when the validity was extended.
   bool on_ack(session_epoch, std::uint64_t id, bool ended);
   /// Renew now instead of at the next third of the TTL (a new leader, a waiting grant).

@@ -14,6 +14,7 @@
 #include "engine/context.hpp"
 #include "engine/disk_queue.hpp"
 #include "engine/engine.hpp"
+#include "engine/freshness.hpp"
 #include "engine/healer.hpp"
 #include "engine/job_calls.hpp"
 #include "engine/journal_calls.hpp"
@@ -109,7 +110,7 @@ struct engine::state {
   void reconcile_configuration();
   void reconcile_view();
   bool propose(std::vector<machine::command_body>);
-  void acknowledge(const std::vector<session_keeper::waiting>&);
+  void acknowledge(const std::vector<session_keeper::waiting>&, log_index commit);
   void send_to_leader(machine::command_body);
   void on_forward(node_id from, const wire::forward&);
   void on_forward_refused(const wire::forward_refused&);
@@ -122,8 +123,11 @@ struct engine::state {
   void submit(call_id, machine::command_body, duration timeout);
   bool settle_locks();
   void barrier(call_id, linearizable_read, duration timeout);
-  void serve(call_id, const linearizable_read&);
-  void begin_lock_list(call_id, const std::string& name);
+  template <class Read>
+  void read_own(call_id, const Read&, duration timeout);
+  std::optional<wire::as_of> own_state(call_id, const wire::staleness&);
+  void serve(call_id, const linearizable_read&, const std::optional<wire::as_of>& = {});
+  void begin_lock_list(call_id, const std::string& name, const std::optional<wire::as_of>&);
   void on_lock_list(lock_inquiries::finished);
   void discard(call_id, cluster_id record);
   result<void> set_tags(const wire::set_tags&);
@@ -188,6 +192,7 @@ struct engine::state {
     call_id call;
     linearizable_read what;
     instant deadline, retry = never;
+    times asked{};  ///< at the last try
     std::optional<log_index> index;
     bool saw_quorum = false;
   };
@@ -199,7 +204,12 @@ struct engine::state {
     expectation expected;
   };
   std::map<ticket, pending_call> submitted;
-  std::map<read_id, call_id> history_reads;
+  struct history_read {
+    call_id call;
+    std::optional<wire::as_of> as_of;
+  };
+  std::map<read_id, history_read> history_reads;
+  freshness own_age;
   struct listed_locks {
     call_id call;
     wire::lock_list locks;

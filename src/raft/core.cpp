@@ -132,6 +132,7 @@ instant core::next_wake() const {
   if (transfer_) wake = std::min(wake, transfer_->deadline);
   if (awaited_lease_ > duration::zero()) wake = std::min(wake, now_ + lease_.wait(awaited_lease_));
   if (!attempts_.empty()) wake = std::min(wake, attempts_.front().deadline);
+  if (log_.lazy_since()) wake = std::min(wake, *log_.lazy_since() + options_.lazy_sync_period);
   return wake;
 }
 
@@ -195,8 +196,9 @@ ready core::take() {
 void core::hand_out_persist(persist_request& p) {
   if (hard_ != handed_hard_) p.hard = hard_;
   log_.hand_out(p.truncate_from, p.entries);
+  p.sync = wants_sync(p);
   if (!p.empty()) {
-    log_.mark(++sequence_, now_);
+    log_.mark(++sequence_, p.sync, now_);
     if (p.hard) {
       handed_hard_ = hard_;
       hard_sequence_ = sequence_;
@@ -205,10 +207,23 @@ void core::hand_out_persist(persist_request& p) {
   p.sequence = sequence_;
 }
 
-/// Committed and durable here: an applied entry can always be recovered (docs/consensus.md 1.6).
+/// A node that the configuration does not know of acknowledges and elects nothing, and gets what is committed from any
+/// other one again: its entries are synced now and then, or with what others may rely on (docs/consensus.md 1.3).
+bool core::wants_sync(const persist_request& p) const {
+  if (p.hard || p.truncate_from) return true;
+  if (p.entries.empty() && !log_.lazy_since()) return false;  // all of it is synced, or will be
+  const bool due = log_.lazy_bytes() >= options_.lazy_sync_bytes ||
+                   (log_.lazy_since() && now_ - *log_.lazy_since() >= options_.lazy_sync_period);
+  if (due || log_.last() > commit_) return true;
+  if (options_.bug == planted_bug::lazy_learner) return promotable();
+  return !send_after_persist_.empty() || log_.conf().contains(self_) || promotable();
+}
+
+/// Committed and written here. The applied index follows behind the entries in one journal of the disk: it never runs
+/// ahead of them there, whatever is lost (docs/consensus.md 1.6).
 void core::hand_out_committed(std::vector<entry>& out) {
   if (replacing_) return;
-  const auto upto = std::min(commit_, log_.durable());
+  const auto upto = std::min(commit_, log_.written());
   std::size_t bytes = 0;
   while (handed_apply_ < upto && (out.empty() || bytes < options_.max_committed_bytes)) {
     const auto& e = *log_.at(handed_apply_.next());
@@ -274,7 +289,8 @@ log_index core::commit() const { return commit_; }
 log_index core::applied() const { return applied_; }
 log_index core::first_index() const { return log_.first(); }
 log_index core::last_index() const { return log_.last(); }
-log_index core::durable_index() const { return log_.durable(); }
+log_index core::written_index() const { return log_.written(); }
+log_index core::synced_index() const { return log_.synced(); }
 const configuration& core::conf() const { return log_.conf(); }
 bool core::conf_committed() const { return log_.conf_index() <= commit_; }
 std::optional<term> core::term_at(log_index i) const { return log_.term_at(i); }

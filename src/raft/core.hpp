@@ -3,12 +3,13 @@
 // No threads, sockets, clocks or callbacks. Input goes in by the methods below; after any of them `take()` says what
 // has to be done. Prevote, check-quorum, the leader's own-term no-op, joint consensus and ReadIndex are always on. The
 // whole log after the snapshot is held in memory; compaction bounds it. What a driver owes:
-//   - perform `ready.persist` in order, and call `on_persisted(ready.persist.sequence)` once it is durable;
-//   - send `ready.send_now` at once, `ready.send_after_persist` only when `ready.persist.sequence` is durable: the
-//   persist
+//   - perform `ready.persist` in order, each synced or only written as it says; a sync holds for all before it. Call
+//     `on_persisted(ready.persist.sequence)` once that is done;
+//   - send `ready.send_now` at once, `ready.send_after_persist` only when `ready.persist.sequence` is done: the persist
 //     of that ready or, when it has none, the latest one handed out before;
 //   - call `read_clocks` before the other input of each turn, with clocks read after that input was there;
-//   - apply `ready.committed` in order (they are durable here) and call `on_applied(last index)`.
+//   - apply `ready.committed` in order (they are written here), behind them on the same disk, and call `on_applied(last
+//   index)`.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,10 @@ struct options {
   /// (hraft#503).
   duration stall_timeout = 1200ms;
   duration snapshot_ack_timeout = 10s;  ///< from the end of a snapshot transfer to the follower's answer
-  double clock_rate_error = 0.01;       ///< assumed bound (docs/consensus.md 2, S4): read leases depend on it
+  /// A node outside the configuration syncs committed entries after so long or so many bytes of payload at the latest.
+  duration lazy_sync_period = 1s;
+  std::size_t lazy_sync_bytes = 4 << 20;
+  double clock_rate_error = 0.01;  ///< assumed bound (docs/consensus.md 2, S4): read leases depend on it
   planted_bug bug = planted_bug::none;
 };
 
@@ -65,7 +69,8 @@ struct persist_request {
   std::optional<hard_state> hard;
   std::optional<log_index> truncate_from;  ///< remove entries >= this index first
   std::vector<entry> entries;              ///< append
-  bool empty() const { return !hard && !truncate_from && entries.empty(); }
+  bool sync = false;  ///< it and all before it have to be durable; else written: a crash of the process leaves them
+  bool empty() const { return !hard && !truncate_from && entries.empty() && !sync; }
 };
 
 /// Committed entries that another node passed on, and what it knows of the leader (docs/consensus.md 1.3).
@@ -84,7 +89,7 @@ struct read_state {
 };
 
 struct ready {
-  persist_request persist;  ///< needs one synced write when not empty
+  persist_request persist;  ///< needs one write when not empty
   std::vector<message> send_now;
   std::vector<message> send_after_persist;
   std::vector<entry> committed;
@@ -185,7 +190,8 @@ class core {
   log_index applied() const;
   log_index first_index() const;  ///< first entry still in memory
   log_index last_index() const;
-  log_index durable_index() const;
+  log_index written_index() const;    ///< entries up to here survive the process
+  log_index synced_index() const;     ///< and up to here a loss of power
   const configuration& conf() const;  ///< the latest in the log, committed or not
   bool conf_committed() const;
   std::optional<term> term_at(log_index) const;
@@ -240,6 +246,7 @@ class core {
   void answer_stale(const message&);
   bool accept_newer_term(const message&);
   bool hard_durable() const;
+  bool wants_sync(const persist_request&) const;
   void hand_out_persist(persist_request&);
   void hand_out_committed(std::vector<entry>&);
   void advance_commit(log_index);
@@ -259,6 +266,7 @@ class core {
   void count();
   void on_vote_request(const message&, const vote_request&);
   void on_vote_response(const message&, const vote_response&);
+  void answer_early_prevotes();
   void on_timeout_now(const message&, const timeout_now&);
   void tick_follower();
   void tick_leader();
@@ -344,6 +352,12 @@ class core {
   instant election_deadline_;
   instant heartbeat_deadline_;  ///< leader: next heartbeat; candidates: next repetition of the request
   std::map<node_id, bool> votes_;
+  struct early_prevote {
+    instant came;
+    message request;
+  };
+  /// Asked for while the leader still seemed to be there: answered when its process turns out to be gone.
+  std::map<node_id, early_prevote> early_prevotes_;
   bool campaign_on_order_ = false;
   std::optional<std::pair<term, log_index>> unleased_;  ///< of the order: up to there no leader has a read lease
 

@@ -130,8 +130,14 @@ void core::count() {
 void core::on_vote_request(const message& m, const vote_request& v) {
   const bool current = std::pair(v.last_term, v.last_index) >= std::pair(log_.last_term(), log_.last());  // paper 5.4.1
   if (v.pre) {
-    if (m.when > hard_.current && sticky()) return drop("raft_prevote_while_led");
+    if (m.when > hard_.current && sticky()) {
+      if (log_.conf().contains(m.from)) early_prevotes_.insert_or_assign(m.from, early_prevote{now_, m});
+      return drop("raft_prevote_while_led");
+    }
     const bool granted = m.when > hard_.current && current;
+    // Who is behind this node can't win: the turn is the next one's.
+    if (!current && !leader_ && role_ == role::follower && promotable())
+      election_deadline_ = std::max(now_, election_deadline_ - options_.heartbeat / 2);
     // A refusal carries the own term, so that a node that fell behind catches up and can try again.
     send_now_.push_back({self_, m.from, granted ? m.when : hard_.current, vote_response{true, granted}});
     return;
@@ -153,6 +159,14 @@ void core::on_vote_response(const message& m, const vote_response& v) {
   if (!expected || !log_.conf().is_voter(m.from)) return drop("raft_late_vote");
   votes_.emplace(m.from, v.granted);
   count();
+}
+
+/// The first to notice that the leader's process is gone asks those who do not know it yet. They need not be asked
+/// again, but what a candidate has repeated meanwhile would be an answer twice.
+void core::answer_early_prevotes() {
+  for (const auto& [from, asked] : std::exchange(early_prevotes_, {}))
+    if (now_ - asked.came < options_.heartbeat)
+      on_vote_request(asked.request, std::get<vote_request>(asked.request.body));
 }
 
 // ---- time -----------------------------------------------------------------------------------------------------------
@@ -212,12 +226,14 @@ void core::on_unreachable(node_id id, bool crashed, instant now) {
   if (!crashed || !id || id != leader_) return;
   set_leader({});
   reset_election_timer();
-  if (!promotable()) return;
-  // Staggered by rank, so that the first one usually has all votes before the second one asks.
-  std::int64_t rank = 0;
-  for (const auto member : log_.conf().members())
-    rank += member != id && member < self_ && log_.conf().is_voter(member);
-  election_deadline_ = std::min(election_deadline_, now_ + rank * (options_.heartbeat / 2));
+  if (promotable()) {
+    // Staggered by rank, so that the first one usually has all votes before the second one asks.
+    std::int64_t rank = 0;
+    for (const auto member : log_.conf().members())
+      rank += member != id && member < self_ && log_.conf().is_voter(member);
+    election_deadline_ = std::min(election_deadline_, now_ + rank * (options_.heartbeat / 2));
+  }
+  answer_early_prevotes();
 }
 
 // ---- a leader without progress --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ namespace coterie::raft {
 
 entry_log::entry_log(snapshot_meta base, std::vector<entry> entries) : base_(std::move(base)) {
   for (auto& e : entries) append(std::move(e));
-  handed_ = durable_ = last();
+  handed_ = written_ = synced_ = last();
 }
 
 std::optional<term> entry_log::term_at(log_index i) const {
@@ -72,12 +72,13 @@ void entry_log::forget_marks_from(log_index from) {
     truncate_from_ = truncate_from_ ? std::min(*truncate_from_, from) : from;
     handed_ = keep;
   }
-  durable_ = std::min(durable_, keep);
+  written_ = std::min(written_, keep);
+  synced_ = std::min(synced_, keep);
   for (auto& m : marks_) m.last = std::min(m.last, keep);
 }
 
 void entry_log::compact(log_index upto) {
-  COTERIE_ASSERT(upto <= durable_);
+  COTERIE_ASSERT(upto <= written_);
   if (upto <= base_.index) return;
   base_.conf = configuration(conf_at(upto));
   base_.when = *term_at(upto);
@@ -94,14 +95,15 @@ void entry_log::install(const snapshot_meta& meta) {
   if (term_at(meta.index) == meta.when) {
     // The snapshot fills the disk's gap, if there is one; completions on their way may only move the mark further.
     handed_ = std::max(handed_, meta.index);
-    durable_ = std::max(durable_, meta.index);
+    written_ = std::max(written_, meta.index);
+    synced_ = std::max(synced_, meta.index);
     compact(meta.index);
   } else {
     forget_marks_from(std::min(meta.index, last()).next());
     entries_.clear();
     conf_indexes_.clear();
     bytes_ = 0;
-    handed_ = durable_ = meta.index;
+    handed_ = written_ = synced_ = meta.index;
   }
   base_ = meta;
   if (truncate_from_ && *truncate_from_ <= meta.index) truncate_from_ = meta.index.next();
@@ -112,13 +114,25 @@ void entry_log::hand_out(std::optional<log_index>& truncate_from, std::vector<en
   if (handed_ < last()) {
     const auto begin = entries_.begin() + static_cast<std::ptrdiff_t>(offset(handed_.next()));
     entries.assign(begin, entries_.end());
+    for (const auto& e : entries) lazy_bytes_ += e.payload.size();
   }
   handed_ = last();
 }
 
+void entry_log::mark(std::uint64_t sequence, bool sync, instant now) {
+  marks_.push_back({sequence, handed_, sync, now});
+  if (!sync) {
+    if (!lazy_since_) lazy_since_ = now;
+    return;
+  }
+  lazy_since_.reset();
+  lazy_bytes_ = 0;
+}
+
 void entry_log::persisted(std::uint64_t sequence) {
   while (!marks_.empty() && marks_.front().sequence <= sequence) {
-    durable_ = std::max(durable_, marks_.front().last);
+    written_ = std::max(written_, marks_.front().last);
+    if (marks_.front().sync) synced_ = std::max(synced_, marks_.front().last);
     marks_.pop_front();
   }
 }

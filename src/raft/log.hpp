@@ -1,5 +1,5 @@
-// The log in memory: entries after the last compaction, which of them were handed to the disk and which are durable,
-// and the configurations among them. Knows nothing of roles, elections or commitment; the core never truncates below
+// The log in memory: entries after the last compaction, which of them were handed to the disk, written and synced, and
+// the configurations among them. Knows nothing of roles, elections or commitment; the core never truncates below
 // its commit index.
 #pragma once
 
@@ -43,7 +43,7 @@ class entry_log {
   void append(entry);
   /// Removes entries >= `from`; from > base().index.
   void truncate(log_index from);
-  /// Forgets entries <= `upto`; base().index <= upto <= durable().
+  /// Forgets entries <= `upto`; base().index <= upto <= written().
   void compact(log_index upto);
   /// Starts again after a snapshot; entries behind it stay when the log has its last entry.
   void install(const snapshot_meta&);
@@ -51,10 +51,14 @@ class entry_log {
   // ---- durability ----
   /// Moves what the disk has not been told yet into the request's truncate_from and entries.
   void hand_out(std::optional<log_index>& truncate_from, std::vector<entry>& entries);
-  /// What was handed out so far is durable once `sequence` is.
-  void mark(std::uint64_t sequence, instant now) { marks_.push_back({sequence, handed_, now}); }
+  /// What was handed out so far is written once `sequence` is; with `sync` it is durable then.
+  void mark(std::uint64_t sequence, bool sync, instant now);
   void persisted(std::uint64_t sequence);
-  log_index durable() const { return durable_; }
+  log_index written() const { return written_; }
+  log_index synced() const { return synced_; }
+  /// Entries that were handed out and no sync has been asked for since: since when, and the bytes of their payload.
+  std::optional<instant> lazy_since() const { return lazy_since_; }
+  std::size_t lazy_bytes() const { return lazy_bytes_; }
   /// When the oldest persist without completion was handed out.
   std::optional<instant> waiting_since() const;
 
@@ -64,6 +68,7 @@ class entry_log {
   struct persist_mark {
     std::uint64_t sequence;
     log_index last;
+    bool sync;
     instant since;
   };
   std::size_t offset(log_index i) const { return static_cast<std::size_t>(i.value - base_.index.value - 1); }
@@ -73,8 +78,11 @@ class entry_log {
   std::deque<entry> entries_;
   std::vector<log_index> conf_indexes_;  ///< of the configuration entries in memory, rising
   std::size_t bytes_ = 0;
-  log_index handed_;                        ///< the disk was told of entries up to here, durable_ <= handed_ <= last()
-  log_index durable_;                       ///< entries up to here are on disk as they are here
+  log_index handed_;   ///< the disk was told of entries up to here, written_ <= handed_ <= last()
+  log_index written_;  ///< entries up to here survive the process; synced_ <= written_
+  log_index synced_;   ///< entries up to here survive a loss of power, too
+  std::optional<instant> lazy_since_;
+  std::size_t lazy_bytes_ = 0;
   std::optional<log_index> truncate_from_;  ///< the disk has not been told yet
   std::deque<persist_mark> marks_;
 };

@@ -131,7 +131,7 @@ void core::on_reject(follower_progress& p, const append_response& a) {
 void core::maybe_commit() {
   const auto& conf = log_.conf();
   const auto replicated = quorum_value(conf, [this](node_id id) {
-    if (id == self_) return log_.durable();
+    if (id == self_) return log_.synced();
     const auto it = progress_.find(id);
     return it == progress_.end() ? log_index{} : it->second.match;
   });
@@ -218,7 +218,7 @@ void core::acknowledge(const append_request& a, node_id leader, log_index verifi
     before->round = std::max(before->round, a.round);
     return;
   }
-  answer.match = std::min(verified, log_.durable());
+  answer.match = std::min(verified, log_.synced());
   send_now(leader, answer);
 }
 

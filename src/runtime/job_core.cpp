@@ -282,12 +282,45 @@ result<bool> remove_job(job_core& c, std::string_view id) {
   return tl::unexpected(r.error());
 }
 
+std::vector<job_details> from_wire(const wire::job_list& list) {
+  std::vector<job_details> r;
+  for (const auto& j : list.jobs) r.push_back(from_machine(j));
+  return r;
+}
+
+std::vector<run_details> from_wire(wire::run_list&& list) {
+  std::vector<run_details> r;
+  for (auto& x : list.runs)
+    r.push_back({x.run.scheduled, x.run.started, x.run.took, from_machine(x.run.what), x.run.attempt, x.run.coalesced,
+                 x.run.fence, std::move(x.run.message), std::move(x.node)});
+  return r;
+}
+
+/// The answer to a stale read, as the API gives it.
+template <class Details, class Answer>
+result<stale<std::vector<Details>>> with_age(result<Answer> r) {
+  if (!r) return tl::unexpected(r.error());
+  const auto now = r->as_of.value_or(wire::as_of{});
+  return stale<std::vector<Details>>{from_wire(std::move(*r)), now.index.value, now.age};
+}
+
+std::uint32_t lines(std::size_t max) { return static_cast<std::uint32_t>(std::clamp<std::size_t>(max, 1, 1'000)); }
+
 result<std::vector<job_details>> list_jobs(job_core& c, std::string_view id, std::string_view runner) {
   auto list = c.node->ask<wire::job_list>(wire::list_jobs{std::string(id), std::string(runner)});
   if (!list) return tl::unexpected(list.error());
-  std::vector<job_details> r;
-  for (const auto& j : list->jobs) r.push_back(from_machine(j));
-  return r;
+  return from_wire(*list);
+}
+
+result<stale<std::vector<job_details>>> stale_jobs(job_core& c, std::string_view runner, std::optional<ms> max_age) {
+  return with_age<job_details>(
+      c.node->ask<wire::job_list>(wire::list_jobs{"", std::string(runner), wire::staleness{max_age}}));
+}
+
+result<stale<std::vector<run_details>>> stale_history(job_core& c, std::string_view id, std::size_t max,
+                                                      std::optional<ms> max_age) {
+  return with_age<run_details>(
+      c.node->ask<wire::run_list>(wire::job_history{std::string(id), lines(max), wire::staleness{max_age}}));
 }
 
 result<std::optional<job_details>> find_job(job_core& c, std::string_view id) {
@@ -299,14 +332,9 @@ result<std::optional<job_details>> find_job(job_core& c, std::string_view id) {
 }
 
 result<std::vector<run_details>> history_of(job_core& c, std::string_view id, std::size_t max) {
-  const auto most = static_cast<std::uint32_t>(std::clamp<std::size_t>(max, 1, 1'000));
-  auto list = c.node->ask<wire::run_list>(wire::job_history{std::string(id), most});
+  auto list = c.node->ask<wire::run_list>(wire::job_history{std::string(id), lines(max)});
   if (!list) return tl::unexpected(list.error());
-  std::vector<run_details> r;
-  for (auto& x : list->runs)
-    r.push_back({x.run.scheduled, x.run.started, x.run.took, from_machine(x.run.what), x.run.attempt, x.run.coalesced,
-                 x.run.fence, std::move(x.run.message), std::move(x.node)});
-  return r;
+  return from_wire(std::move(*list));
 }
 
 }  // namespace
@@ -368,6 +396,22 @@ std::vector<run_details> job_service::history(std::string_view id, std::size_t m
 }
 std::vector<run_details> job_service::history(std::string_view id, std::size_t max, std::error_code& ec) const {
   return or_code(detail::history_of(*core_, id, max), ec);
+}
+
+stale<std::vector<job_details>> job_service::stale_jobs(std::string_view of, std::optional<ms> max_age) const {
+  return or_throw(detail::stale_jobs(*core_, of, max_age));
+}
+stale<std::vector<job_details>> job_service::stale_jobs(std::string_view of, std::optional<ms> max_age,
+                                                        std::error_code& ec) const {
+  return or_code(detail::stale_jobs(*core_, of, max_age), ec);
+}
+stale<std::vector<run_details>> job_service::stale_history(std::string_view id, std::size_t max,
+                                                           std::optional<ms> max_age) const {
+  return or_throw(detail::stale_history(*core_, id, max, max_age));
+}
+stale<std::vector<run_details>> job_service::stale_history(std::string_view id, std::size_t max,
+                                                           std::optional<ms> max_age, std::error_code& ec) const {
+  return or_code(detail::stale_history(*core_, id, max, max_age), ec);
 }
 
 }  // namespace coterie

@@ -234,15 +234,28 @@ void lock_core::async_acquire(std::string name, lock_options o, lock_service::on
   ask(std::move(name), std::move(o.label), wait, w);
 }
 
-result<std::vector<lock_info>> lock_core::list(const std::string& name) const {
-  auto all = node_->ask<wire::lock_list>(wire::list_locks{name});
-  if (!all) return tl::unexpected(all.error());
+namespace {
+std::vector<lock_info> owned(wire::lock_list&& all) {
   std::vector<lock_info> r;
-  for (auto& l : all->locks) {
+  for (auto& l : all.locks) {
     if (l.idle) continue;
     r.push_back({std::move(l.name), std::move(l.owner), l.fence, l.acquired, l.waiters, std::move(l.label)});
   }
   return r;
+}
+}  // namespace
+
+result<std::vector<lock_info>> lock_core::list(const std::string& name) const {
+  auto all = node_->ask<wire::lock_list>(wire::list_locks{name});
+  if (!all) return tl::unexpected(all.error());
+  return owned(std::move(*all));
+}
+
+result<stale<std::vector<lock_info>>> lock_core::stale_list(std::optional<ms> max_age) const {
+  auto all = node_->ask<wire::lock_list>(wire::list_locks{"", wire::staleness{max_age}});
+  if (!all) return tl::unexpected(all.error());
+  const auto now = all->as_of.value_or(wire::as_of{});
+  return stale<std::vector<lock_info>>{owned(std::move(*all)), now.index.value, now.age};
 }
 
 subscription lock_core::on_event(std::function<void(const lock_event&)> f, executor e) {
@@ -351,6 +364,12 @@ void lock_service::async_acquire(std::string_view name, lock_options o, on_acqui
 }
 std::vector<lock_info> lock_service::list() const { return or_throw(core_->list({})); }
 std::vector<lock_info> lock_service::list(std::error_code& ec) const { return or_code(core_->list({}), ec); }
+stale<std::vector<lock_info>> lock_service::stale_list(std::optional<ms> max_age) const {
+  return or_throw(core_->stale_list(max_age));
+}
+stale<std::vector<lock_info>> lock_service::stale_list(std::optional<ms> max_age, std::error_code& ec) const {
+  return or_code(core_->stale_list(max_age), ec);
+}
 subscription lock_service::on_event(std::function<void(const lock_event&)> f, executor e) {
   return core_->on_event(std::move(f), std::move(e));
 }

@@ -27,6 +27,7 @@ class lock_core : public std::enable_shared_from_this<lock_core> {
   result<void> release_here(const std::string& name);
   void async_acquire(std::string name, lock_options, lock_service::on_acquired, std::optional<ms> wait);
   result<std::vector<lock_info>> list(const std::string& name) const;
+  result<stale<std::vector<lock_info>>> stale_list(std::optional<ms> max_age) const;
 
   local::lock_grant* find(std::string_view name) const noexcept;
   bool valid(const local::lock_grant&) const noexcept;

@@ -103,6 +103,7 @@ struct put_peer {
       k.setEpoch(one.epoch.value);
       k.setId(one.id);
       k.setEnded(one.ended);
+      k.setCommit(one.commit.value);
     });
   }
   void operator()(const fetch& v) {
@@ -261,7 +262,7 @@ peer_message get_message(Peer::Reader r) {
     }
     case Peer::KEEPALIVE_ACKS:
       return keepalive_acks{get_list(r.getKeepaliveAcks(), [](KeepaliveAck::Reader k) {
-        return keepalive_ack{session_epoch(k.getEpoch()), k.getId(), k.getEnded()};
+        return keepalive_ack{session_epoch(k.getEpoch()), k.getId(), k.getEnded(), log_index(k.getCommit())};
       })};
     case Peer::FETCH: {
       const auto m = r.getFetch();

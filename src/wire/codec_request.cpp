@@ -24,6 +24,12 @@ namespace {
 
 struct put_request {
   Request::Builder b;
+  void put_staleness(const staleness& v) { put_optional(b.initMaxAge(), v.max_age); }
+  void put_staleness(const std::optional<staleness>& v) {
+    if (!v) return;
+    b.setStale(true);
+    put_staleness(*v);
+  }
   void operator()(const get_status&) { b.setGetStatus(); }
   void operator()(const get_members&) { b.setGetMembers(); }
   void operator()(const wait_members& v) { b.initWaitMembers().setCount(v.count); }
@@ -72,18 +78,23 @@ struct put_request {
     q.setFence(v.fence);
   }
   void operator()(const tell_lock& v) { put(b.initTellLock(), v.use); }
-  void operator()(const list_locks& v) { b.initListLocks().setName(text(v.name)); }
+  void operator()(const list_locks& v) {
+    b.initListLocks().setName(text(v.name));
+    put_staleness(v.stale);
+  }
   void operator()(const add_job& v) { put(b.initAddJob(), v.job); }
   void operator()(const remove_job& v) { b.initRemoveJob().setId(text(v.id)); }
   void operator()(const list_jobs& v) {
     auto q = b.initListJobs();
     q.setId(text(v.id));
     q.setRunner(text(v.runner));
+    put_staleness(v.stale);
   }
   void operator()(const job_history& v) {
     auto q = b.initJobHistory();
     q.setId(text(v.id));
     q.setMax(v.max);
+    put_staleness(v.stale);
   }
   void operator()(const add_runner& v) { b.initAddRunner().setRunner(text(v.runner)); }
   void operator()(const finish_job& v) { put(b.initFinishJob(), v.run); }
@@ -97,8 +108,12 @@ struct put_request {
     auto q = b.initPeekJournal();
     q.setJournal(text(v.journal));
     q.setMax(v.max);
+    put_staleness(v.stale);
   }
-  void operator()(const count_journal& v) { b.initCountJournal().setJournal(text(v.journal)); }
+  void operator()(const count_journal& v) {
+    b.initCountJournal().setJournal(text(v.journal));
+    put_staleness(v.stale);
+  }
   void operator()(const reset_journal& v) { b.initResetJournal().setJournal(text(v.journal)); }
   void operator()(const begin_process& v) {
     auto q = b.initBeginProcess();
@@ -143,6 +158,11 @@ invalidate_cache get_invalidate(Request::InvalidateCache::Reader r) {
   invalidate_cache v{get_name(r.getCache()), std::nullopt, r.getWait(), r.getExcept()};
   if (r.hasKey()) v.key = get_string(r.getKey());
   return v;
+}
+
+staleness get_max_age(Request::Reader r) { return {get_optional_duration(r.getMaxAge())}; }
+std::optional<staleness> get_staleness(Request::Reader r) {
+  return r.getStale() ? std::optional(get_max_age(r)) : std::nullopt;
 }
 
 request get_request(Request::Reader r) {
@@ -196,18 +216,18 @@ request get_request(Request::Reader r) {
     case Request::TELL_LOCK:
       return tell_lock{get(r.getTellLock())};
     case Request::LIST_LOCKS:
-      return list_locks{get_name(r.getListLocks().getName())};
+      return list_locks{get_name(r.getListLocks().getName()), get_staleness(r)};
     case Request::ADD_JOB:
       return add_job{get(r.getAddJob())};
     case Request::REMOVE_JOB:
       return remove_job{get_name(r.getRemoveJob().getId())};
     case Request::LIST_JOBS: {
       const auto q = r.getListJobs();
-      return list_jobs{get_name(q.getId()), get_name(q.getRunner())};
+      return list_jobs{get_name(q.getId()), get_name(q.getRunner()), get_staleness(r)};
     }
     case Request::JOB_HISTORY: {
       const auto q = r.getJobHistory();
-      return job_history{get_name(q.getId()), q.getMax()};
+      return job_history{get_name(q.getId()), q.getMax(), get_staleness(r)};
     }
     case Request::ADD_RUNNER:
       return add_runner{get_name(r.getAddRunner().getRunner())};
@@ -219,10 +239,10 @@ request get_request(Request::Reader r) {
     }
     case Request::PEEK_JOURNAL: {
       const auto q = r.getPeekJournal();
-      return peek_journal{get_name(q.getJournal()), q.getMax()};
+      return peek_journal{get_name(q.getJournal()), q.getMax(), get_max_age(r)};
     }
     case Request::COUNT_JOURNAL:
-      return count_journal{get_name(r.getCountJournal().getJournal())};
+      return count_journal{get_name(r.getCountJournal().getJournal()), get_max_age(r)};
     case Request::RESET_JOURNAL:
       return reset_journal{get_name(r.getResetJournal().getJournal())};
     case Request::BEGIN_PROCESS: {

@@ -162,6 +162,12 @@ cache_info get_cache(CacheInfo::Reader r) {
 
 struct put_response {
   Response::Builder b;
+  void put_as_of(const std::optional<as_of>& v) {
+    if (!v) return;
+    auto s = b.initAsOf().initSome();
+    s.setIndex(v->index.value);
+    put_optional(s.initAge(), v->age);
+  }
   void operator()(const failure& v) {
     auto f = b.initFailure();
     f.setCode(put_code(v.code));
@@ -194,7 +200,10 @@ struct put_response {
   }
   void operator()(const lock_asked&) { b.setLockAsked(); }
   void operator()(const lock_wanted&) { b.setLockWanted(); }
-  void operator()(const lock_list& v) { put_list(b.initLocks(count(v.locks)), v.locks, put_lock); }
+  void operator()(const lock_list& v) {
+    put_list(b.initLocks(count(v.locks)), v.locks, put_lock);
+    put_as_of(v.as_of);
+  }
   void operator()(const job_added& v) {
     auto j = b.initJobAdded();
     j.setId(text(v.id));
@@ -203,8 +212,14 @@ struct put_response {
     put_optional(j.initNext(), v.next);
     put_optional(j.initThen(), v.then);
   }
-  void operator()(const job_list& v) { put_list(b.initJobs(count(v.jobs)), v.jobs, put_job); }
-  void operator()(const run_list& v) { put_list(b.initRuns(count(v.runs)), v.runs, put_run); }
+  void operator()(const job_list& v) {
+    put_list(b.initJobs(count(v.jobs)), v.jobs, put_job);
+    put_as_of(v.as_of);
+  }
+  void operator()(const run_list& v) {
+    put_list(b.initRuns(count(v.runs)), v.runs, put_run);
+    put_as_of(v.as_of);
+  }
   void operator()(const run_job& v) {
     auto j = b.initRunJob();
     put(j.initRun(), v.run);
@@ -224,12 +239,14 @@ struct put_response {
     auto e = b.initEntries();
     put_list(e.initList(count(v.list)), v.list);
     e.setToken(v.token);
+    put_as_of(v.as_of);
   }
   void operator()(const journal_counts& v) {
     auto c = b.initJournalCounts();
     c.setCount(v.count);
     c.setRetained(v.retained);
     c.setCursor(v.cursor);
+    put_as_of(v.as_of);
   }
   void operator()(const journal_ready&) { b.setJournalReady(); }
   void operator()(const invalidation_out& v) {
@@ -285,6 +302,12 @@ invalidation_out get_invalidation(Response::Invalidation::Reader r) {
   return v;
 }
 
+std::optional<as_of> get_as_of(Response::Reader r) {
+  if (!r.getAsOf().isSome()) return std::nullopt;
+  const auto s = r.getAsOf().getSome();
+  return as_of{log_index(s.getIndex()), get_optional_duration(s.getAge())};
+}
+
 response get_response(Response::Reader r) {
   switch (r.which()) {
     case Response::FAILURE: {
@@ -315,16 +338,16 @@ response get_response(Response::Reader r) {
     case Response::LOCK_WANTED:
       return lock_wanted{};
     case Response::LOCKS:
-      return lock_list{get_list(r.getLocks(), get_lock)};
+      return lock_list{get_list(r.getLocks(), get_lock), get_as_of(r)};
     case Response::JOB_ADDED: {
       const auto j = r.getJobAdded();
       return job_added{get_text(j.getId()), j.getVersion(), j.getChanged(), get_optional_time(j.getNext()),
                        get_optional_time(j.getThen())};
     }
     case Response::JOBS:
-      return job_list{get_list(r.getJobs(), get_job)};
+      return job_list{get_list(r.getJobs(), get_job), get_as_of(r)};
     case Response::RUNS:
-      return run_list{get_list(r.getRuns(), get_run)};
+      return run_list{get_list(r.getRuns(), get_run), get_as_of(r)};
     case Response::RUN_JOB:
       return get_run_job(r.getRunJob());
     case Response::STOP_JOB: {
@@ -335,11 +358,11 @@ response get_response(Response::Reader r) {
       return appended{get_list(r.getAppended().getIds(), [](std::uint64_t id) { return id; })};
     case Response::ENTRIES: {
       const auto e = r.getEntries();
-      return entries{get_list(e.getList()), e.getToken()};
+      return entries{get_list(e.getList()), e.getToken(), get_as_of(r)};
     }
     case Response::JOURNAL_COUNTS: {
       const auto c = r.getJournalCounts();
-      return journal_counts{c.getCount(), c.getRetained(), c.getCursor()};
+      return journal_counts{c.getCount(), c.getRetained(), c.getCursor(), get_as_of(r)};
     }
     case Response::JOURNAL_READY:
       return journal_ready{};

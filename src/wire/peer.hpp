@@ -66,7 +66,8 @@ struct keepalive_ack {
   session_epoch epoch;
   std::uint64_t id = 0;
   bool ended = false;
-};  ///< ended: the session is gone
+  log_index commit{};  ///< zero = unknown
+};  ///< ended: the session is gone; commit: the leader's, confirmed by a quorum after it had the keep-alive
 /// Those of a node and of everybody below it in the relay tree, together; the answers go back the same way.
 struct keepalives {
   std::vector<keepalive> list;

@@ -21,6 +21,19 @@ namespace coterie::wire {
 
 using milliseconds = std::chrono::milliseconds;
 
+/// Makes a read one of the node's own state, answered at once and without a quorum (docs/consensus.md 1.8). Refused
+/// with errc::unavailable when that may be older than max_age, or nobody can say how old it is.
+struct staleness {
+  std::optional<milliseconds> max_age;  ///< nullopt = however old
+};
+/// What such an answer shows: the state after this entry, at least. Nothing is missing from it that was committed
+/// longer ago than `age` before the node answered; nullopt: that is not known, the node has heard of no quorum since
+/// its start.
+struct as_of {
+  log_index index;
+  std::optional<milliseconds> age;
+};
+
 // ---- requests ------------------------------------------------------------------------------------------------------
 struct get_status {};
 struct get_members {};
@@ -97,7 +110,8 @@ struct tell_lock {
 };
 struct list_locks {
   std::string name;
-};  ///< empty = all; linearizable
+  std::optional<staleness> stale{};  ///< then nobody is asked who uses a grant: all count as used
+};                                   ///< empty = all; linearizable unless stale
 
 struct add_job {
   machine::schedule_job job;
@@ -107,11 +121,13 @@ struct remove_job {
 };
 struct list_jobs {
   std::string id, runner;
-};  ///< empty = all; linearizable
+  std::optional<staleness> stale{};
+};  ///< empty = all; linearizable unless stale
 struct job_history {
   std::string id;
   std::uint32_t max = 10;
-};
+  std::optional<staleness> stale{};
+};  ///< linearizable unless stale
 struct add_runner {
   std::string runner;
 };  ///< this node can run it; streams run_job until cancelled
@@ -123,12 +139,15 @@ struct append_journal {
   std::string journal, key;
   std::vector<machine::journal_item> items;
 };  ///< Answer: appended
+/// These two always read the node's own state.
 struct peek_journal {
   std::string journal;
   std::uint32_t max = 100;
+  staleness stale{};
 };
 struct count_journal {
   std::string journal;
+  staleness stale{};
 };
 struct reset_journal {
   std::string journal;
@@ -267,6 +286,7 @@ struct lock_info {
 };
 struct lock_list {
   std::vector<lock_info> locks;
+  std::optional<wire::as_of> as_of{};  ///< of a stale read; here and below
 };
 struct job_added {
   std::string id;
@@ -281,6 +301,7 @@ struct job_info {
 };
 struct job_list {
   std::vector<job_info> jobs;
+  std::optional<wire::as_of> as_of{};
 };
 struct run_out {
   machine::job_run_record run;
@@ -288,6 +309,7 @@ struct run_out {
 };
 struct run_list {
   std::vector<run_out> runs;
+  std::optional<wire::as_of> as_of{};
 };  ///< newest first
 struct run_job {
   machine::job_run_record run;
@@ -304,9 +326,11 @@ struct appended {
 struct entries {
   std::vector<machine::journal_entry> list;
   std::uint64_t token = 0;
+  std::optional<wire::as_of> as_of{};
 };
 struct journal_counts {
   std::uint64_t count = 0, retained = 0, cursor = 0;
+  std::optional<wire::as_of> as_of{};
 };
 struct journal_ready {};
 struct invalidation_out {

@@ -1,6 +1,6 @@
-// What a leader sends for each committed entry, and what it is sent when all observers read at once, with few observers
-// and with many (docs/consensus.md 1.3): whole engines in one process, on a perfect network. It counts frames, not
-// time.
+// What a leader sends for each committed entry, what it is sent when all observers read at once, and how often an
+// observer syncs its disk for an entry, with few observers and with many (docs/consensus.md 1.3): whole engines in one
+// process, on a perfect network. It counts frames and syncs, not time.
 //   relay_scale [OBSERVERS...]      20 and 200 unless named
 #include <cstdlib>
 #include <map>
@@ -64,10 +64,20 @@ bool measure(std::size_t observers) {
   const auto quiet = std::exchange(all, {});
   entries = {};
   const auto before = w[leader].look().raft->commit();
+  const auto syncs = [&] {
+    std::uint64_t n = 0;
+    for (std::size_t i = 0; i < w.size(); ++i)
+      if (!w[leader].look().raft->conf().contains(w.id(i))) n += w.disk(i).syncs();
+    return n;
+  };
+  const auto synced = syncs();
+  const auto began = w.now().steady;
   for (std::size_t i = 0; i < appends; ++i)
     if (!w.ask(leader, wire::append_journal{"j", "", {{"t", std::string(payload, 'x')}}})) return false;
   if (!w.run_until(settled, 1min)) return false;
   const auto committed = static_cast<double>(distance(before, w[leader].look().raft->commit()));
+  w.run(1s - std::min<duration>(1s, w.now().steady - began));  // a second in which this was all
+  const auto observer_syncs = static_cast<double>(syncs() - synced) / static_cast<double>(observers);
   std::uint32_t deepest = 0;
   for (std::size_t i = 0; i < w.size(); ++i)
     if (const auto s = w.ask(i, wire::get_status{}))
@@ -96,9 +106,9 @@ bool measure(std::size_t observers) {
   const auto second = [&](std::uint64_t n) {
     return static_cast<double>(n) / std::chrono::duration<double>(idle).count();
   };
-  fmt::print("{:9} {:5} {:9} {:12.2f} {:11.0f} {:13.1f} {:12.0f} {:14}\n", observers, deepest,
+  fmt::print("{:9} {:5} {:9} {:12.2f} {:11.0f} {:13.1f} {:12.0f} {:14} {:11.3f}\n", observers, deepest,
              w[leader].look().raft->progress().size(), each(entries.frames), each(entries.bytes), second(quiet.frames),
-             second(quiet.bytes), asked);
+             second(quiet.bytes), asked, observer_syncs / committed);
   return true;
 }
 
@@ -109,7 +119,8 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) counts.push_back(std::strtoull(argv[i], nullptr, 10));
   if (counts.empty()) counts = {20, 200};
   fmt::print("what the leader sends; {} voters, {} standbys, entries of {} bytes\n", founders, standbys, payload);
-  fmt::print("observers depth followers frames/entry bytes/entry idle frames/s idle bytes/s reads at once\n");
+  fmt::print(
+      "observers depth followers frames/entry bytes/entry idle frames/s idle bytes/s reads at once syncs/entry\n");
   for (const auto n : counts)
     if (!measure(n)) return 1;
 }

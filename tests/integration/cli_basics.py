@@ -7,6 +7,7 @@ usage: COTERIE=path/to/coterie cli_basics.py
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -94,6 +95,10 @@ def locks(c):
     check("lock exec returns the status", status == 3 and int(out) > 0, out)
     holder = subprocess.Popen([COTERIE, "--node", "a", "lock", "exec", "x", "--", "sh", "-c", f"sleep 100 & echo $! > {c.folder}/inner; wait"])
     check("it is held", eventually(lambda: "x" in [k["name"] for k in json.loads(run("lock", "list", "--json")[1])]))
+    here = json.loads(run("lock", "list", "--stale", "--json", node="b")[1])
+    check("a stale list says its age", here["as_of"]["index"] > 0 and here["as_of"]["age_ms"] >= 0 and "locks" in here, here)
+    check("in words as well", re.search(r"^as of entry \d+, at most \d+ ms old$", run("lock", "list", "--stale", node="b")[1], re.M))
+    check("a wide bound is met", run("lock", "show", "x", "--max-age", "1h", node="b")[0] == 0)
     check("lock exec --wait 0", run("lock", "exec", "x", "--wait", "0", "--", "true", node="b")[0] == 106)
     inner = int((c.folder / "inner").read_text())
     holder.kill()
@@ -133,6 +138,8 @@ def jobs(c):
         runs = json.loads(run("job", "history", "quick", "--json")[1])
         return any(r["outcome"] == "success" and r["message"] == "last" and r["node"] == "b" for r in runs)
     check("the command ran on the node that has it", eventually(ran))
+    check("stale jobs", json.loads(run("job", "list", "--stale", "--json", node="a")[1])["as_of"]["age_ms"] >= 0)
+    check("a stale history", "as of entry" in run("job", "history", "quick", "--stale", node="a")[1])
     check("job list", [j["id"] for j in json.loads(run("job", "list", "--json")[1])] == ["quick"])
     check("job remove", run("job", "remove", "quick")[0] == 0 and run("job", "show", "quick")[0] == 1)
     run("job", "add", "slow", "--every", "300ms", "--runner", "long")
@@ -152,6 +159,10 @@ def end(c):
     status, _, errors = run("journal", "append", "orders", "t", "m", "--timeout", "7s")
     check("no quorum", status == 4, f"{status} {errors}")
     check("count needs none", run("journal", "count", "orders")[0] == 0)
+    check("nor does a stale read", run("lock", "list", "--stale")[0] == 0 and run("job", "list", "--stale")[0] == 0)
+    status, _, errors = run("lock", "list", "--max-age", "1ms")
+    check("whose age has a bound", status == 1 and "ms old" in errors, f"{status} {errors}")
+    check("as a count's has", run("journal", "count", "orders", "--max-age", "1ms")[0] == 1)
     check("lock exec without quorum", run("lock", "exec", "x", "--", "true")[0] == 104)
 
 

@@ -52,6 +52,18 @@ void consensus_checker::read_served(std::size_t i, std::uint64_t before) {
     fail(i, fmt::format("serves a read at {} while {} was committed before it began", r->applied(), before));
 }
 
+void consensus_checker::own_state_told(std::size_t i, const wire::as_of& told) {
+  const auto* r = world_.node(i).look().raft;
+  if (r && r->applied() < told.index)
+    fail(i, fmt::format("says that its state is as of {} and has applied {}", told.index, r->applied()));
+  if (!ages_ || !told.age) return;
+  const auto then = world_.now() - *told.age;
+  const auto later = std::ranges::lower_bound(grew_, then, {}, &std::pair<virtual_time, std::uint64_t>::first);
+  if (later != grew_.begin() && std::prev(later)->second > told.index.value)
+    fail(i, fmt::format("says that its state, as of {}, is at most {} ms old, but {} was committed before", told.index,
+                        told.age->count(), std::prev(later)->second));
+}
+
 void consensus_checker::check_leader(std::size_t i, const raft::core& r, const node_memory& m) {
   if (r.current_role() != raft::role::leader) return;
   const auto term = r.current_term().value;
@@ -117,6 +129,7 @@ void consensus_checker::check_committed(std::size_t i, const raft::core& r, cons
     const bool fits = c.voters == before.voters || (c.joint() && c.outgoing == before.voters);
     if (!fits) fail(i, fmt::format("the configuration at {} need not overlap with the one before", k));
   }
+  if (committed() > (grew_.empty() ? 0 : grew_.back().second)) grew_.emplace_back(world_.now(), committed());
 }
 
 namespace {
@@ -139,8 +152,9 @@ void durability_checker::sent(std::size_t from, byte_view frame) {
   if (const auto* f = std::get_if<wire::fetched>(&e->body); f && !f->entries.empty()) {
     const auto* r = world_.node(from).look().raft;
     const auto last = f->entries.back().index;
-    if (r && last >= r->first_index() && (last > r->commit() || !is_durable(disk, last)))
-      fail(fmt::format("it passes entry {} on before that is committed and durable", last));
+    const bool written = disk.contains(disk::space::log, engine::log_key(last)) || is_durable(disk, last);
+    if (r && last >= r->first_index() && (last > r->commit() || !written))
+      fail(fmt::format("it passes entry {} on before that is committed and written", last));
   }
   const auto* m = std::get_if<raft::message>(&e->body);
   if (!m) return;

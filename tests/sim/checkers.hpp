@@ -28,6 +28,11 @@ class consensus_checker {
   /// A linearizable read is answered on this node: it has applied all that was committed when the read began
   /// (thesis 6.4).
   void read_served(std::size_t node, std::uint64_t committed_before);
+  /// A node told, just now, as of which entry its own state is and how old that may be: nothing is missing from it that
+  /// anybody knew to be committed longer ago (docs/consensus.md 1.8).
+  void own_state_told(std::size_t node, const wire::as_of&);
+  /// Some clock left the assumed bound: what nodes say of ages is not to be believed.
+  void clocks_lie() { ages_ = false; }
 
  private:
   struct node_memory {
@@ -49,7 +54,9 @@ class consensus_checker {
     std::uint64_t term, content;
     std::uint64_t in_term;  // of the node that first knew: the leader
   };
-  std::map<std::uint64_t, committed_entry> committed_;           // by index
+  std::map<std::uint64_t, committed_entry> committed_;        // by index
+  std::vector<std::pair<virtual_time, std::uint64_t>> grew_;  // when the highest index became known as committed
+  bool ages_ = true;
   std::map<std::uint64_t, raft::configuration> configurations_;  // committed ones, by index
   std::map<std::uint64_t, std::uint64_t> digests_;               // applied index -> machine digest
   std::vector<node_memory> seen_;

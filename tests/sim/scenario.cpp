@@ -36,7 +36,10 @@ class scenario {
     world_.watch.ended = [this](std::size_t i) { ended(i); };
     const auto freezes = [](const fault& f) { return f.what == fault_kind::freeze; };
     clocks_lie_ = s.set.clock_error_ppm > assumed_clock_error_ppm || std::ranges::any_of(s.faults, freezes);
-    if (clocks_lie_) work_.locks.clocks_lie();
+    if (clocks_lie_) {
+      work_.locks.clocks_lie();
+      work_.consensus.clocks_lie();
+    }
   }
 
   report run() {
@@ -432,6 +435,7 @@ class scenario {
 
   void sum_up() {
     for (std::size_t i = 0; i < world_.size(); ++i) collect(i);
+    for (const auto& [name, count] : world_.marks().all()) out_.marks[std::string(name)] += count;
     out_.hash = world_.action_hash();
     out_.virtual_time = world_.now();
     out_.operations = work_.operations;

@@ -308,9 +308,23 @@ void workload::release(const lock_client& c) {
 // Its end is the session's, and nobody says when.
 void workload::lost(const lock_client& c) { history_.call(c.node, "lost", c.name, value(c.mine->fence), c.granted); }
 
-// ---- linearizable reads
+// ---- reads
+
+// The same node's own state beside it, half of the time only if that is fresh.
+void workload::read_own(std::size_t node) {
+  wire::staleness wanted;
+  if (++own_reads_ % 2 == 0) wanted.max_age = 1s;
+  call(node, wire::list_locks{"", wanted}, [this, node, wanted](auto, const wire::response& r, bool) {
+    const auto* l = std::get_if<wire::lock_list>(&r);
+    if (!l) return;
+    if (!l->as_of || (wanted.max_age && (!l->as_of->age || *l->as_of->age > *wanted.max_age)))
+      return world_.watch.violation(world_.name(node) + " gives another state than was asked for");
+    consensus.own_state_told(node, *l->as_of);
+  });
+}
 
 void workload::read(std::size_t node, wire::request what) {
+  read_own(node);
   const auto before = consensus.committed();
   call(node, std::move(what), [this, before, node](auto, const wire::response& r, bool) {
     if (!std::holds_alternative<failure>(r)) consensus.read_served(node, before);

@@ -83,6 +83,7 @@ class workload {
   void process(std::size_t node, const std::string& journal, std::uint64_t x);
   void peek(const operation&);
   void read(std::size_t node, wire::request);
+  void read_own(std::size_t node);
   void invalidate(const operation&);
 
   world& world_;
@@ -93,7 +94,7 @@ class workload {
   std::map<std::size_t, std::unique_ptr<local::kept_locks>> kept_;  ///< of the host process of each node
   std::uint64_t last_hold_ = 0;
   std::map<linearizability::recorder::id, lock_client> releasing_;
-  std::uint64_t next_message_ = 0;
+  std::uint64_t next_message_ = 0, own_reads_ = 0;
 };
 
 }  // namespace coterie::sim

@@ -213,6 +213,8 @@ void world::kill(std::size_t i, bool power_loss) {
   if (!n.engine) return;
   trace(i, power_loss ? "loses power" : "is killed");
   if (watch.ended) watch.ended(i);
+  const auto* raft = n.engine->look().raft;
+  const bool observes = raft && !raft->conf().contains(raft->self());
   n.engine.reset();
   n.paused = 0;
   n.dies.reset();
@@ -222,7 +224,7 @@ void world::kill(std::size_t i, bool power_loss) {
   ++n.life;
   auto r = draw(lane::power, i);
   if (power_loss)
-    n.disk.crash(r);
+    lose_power(i, r, observes);
   else
     n.disk.kill();
   // A dead process is told about by its kernel; a dead machine is silent until somebody sends.
@@ -283,6 +285,7 @@ void world::wipe(std::size_t i) {
   trace(i, "loses its disk");
   nodes_[i]->disk = test::memory_disk();
   nodes_[i]->rotten = nodes_[i]->refused = false;
+  nodes_[i]->lost.reset();
 }
 
 // Of the log, whose entries carry their own checksums, or of the state, whose blocks do. The rest is refused at the
@@ -375,6 +378,7 @@ void world::step(std::size_t i, std::span<const engine::event> turn) {
   const bool sent = std::ranges::any_of(out, leaves_the_process);
   perform(i, out);
   if (!n.engine) return;
+  look_for_lost(i);
   if (watch.stepped) watch.stepped(i);
   const bool wrote =
       std::ranges::any_of(turn, [](const auto& e) { return std::holds_alternative<engine::written>(e); });

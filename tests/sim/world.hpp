@@ -109,6 +109,7 @@ class world {
   watcher watch;
   std::uint64_t action_hash() const { return hash_; }
   std::uint64_t steps() const { return steps_; }
+  const counters& marks() const { return marks_; }  ///< what only the world can see
   bool tracing() const { return trace_; }
   void trace(std::size_t node, const std::string&);
 
@@ -152,6 +153,8 @@ class world {
   void perform(std::size_t, std::vector<engine::action>&);
   void arm(std::size_t);
   bool dies_at(std::size_t, crash_point);
+  void lose_power(std::size_t, rng&, bool observes);
+  void look_for_lost(std::size_t);
   void mix(std::uint64_t v) {
     hash_ = (hash_ ^ v) * 0x9e3779b97f4a7c15ull;
     hash_ ^= hash_ >> 29;
@@ -186,6 +189,7 @@ class world {
   std::vector<std::unique_ptr<simulated_node>> nodes_;
   std::vector<order_to_die> orders_;  // for whoever comes first
   std::map<death, std::uint64_t> deaths_;
+  counters marks_;
   std::map<std::uint64_t, stream> streams_;
   std::map<std::pair<std::size_t, engine::stream_id>, std::uint64_t> ends_;
   std::array<std::array<link, max_nodes>, max_nodes> links_{};
@@ -213,6 +217,7 @@ struct world::simulated_node {
   // disk
   test::memory_disk disk;
   std::deque<engine::action> disk_queue;
+  std::optional<log_index> lost;  // an observer's log ended there before its power went
   bool disk_busy = false, look_due = false, read_fails = false, disk_full = false, rotten = false, refused = false;
   virtual_time stalled_until{}, disk_looks{};
   struct own_end {

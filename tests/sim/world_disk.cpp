@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/assert.hpp"
+#include "base/big_endian.hpp"
 #include "base/overloaded.hpp"
 
 #include "sim/world.hpp"
@@ -121,6 +122,29 @@ void world::do_disk_work(std::size_t i) {
                  [](const auto&) { COTERIE_ASSERT(!"not a disk action"); },
              },
              a);
+}
+
+void world::lose_power(std::size_t i, rng& r, bool observes) {
+  auto& n = *nodes_[i];
+  const auto end = [&] {
+    const auto last = n.disk.range(
+        engine::read{.id = {}, .in = disk::space::log, .from = {}, .to = {}, .max_items = 1, .reverse = true});
+    return last.items.empty() ? log_index() : log_index(from_big_endian(last.items.front().first).value_or(0));
+  };
+  const auto before = end();
+  n.disk.crash(r);
+  if (!observes || end() >= before) return;
+  trace(i, fmt::format("has lost its log from {} to {}", end().next(), before));
+  marks_.add("observer.lost_entries");
+  n.lost = std::max(before, n.lost.value_or(before));
+}
+
+void world::look_for_lost(std::size_t i) {
+  auto& n = *nodes_[i];
+  const auto* r = n.lost ? n.engine->look().raft : nullptr;
+  if (r == nullptr || r->commit() < *n.lost) return;
+  n.lost.reset();
+  marks_.add("observer.fetched_again");
 }
 
 void world::fail_next_read(std::size_t i) { nodes_[i]->read_fails = true; }

@@ -22,6 +22,15 @@ struct common {
   ms patience() const { return timeout; }
 };
 
+/// Of reads that can do without a majority.
+struct stale_options {
+  bool stale = false;         ///< as the node has it
+  std::optional<ms> max_age;  ///< if that is no older; means stale
+  std::optional<wire::staleness> wanted() const {
+    return stale || max_age ? std::optional(wire::staleness{max_age}) : std::nullopt;
+  }
+};
+
 // ---- nodes: run.cpp, dev.cpp
 struct runner_options {
   std::vector<std::string> command;
@@ -110,7 +119,7 @@ int cluster_recover(const common&, const backup_options&);
 int home(const common&);
 
 // ---- lock.cpp
-int lock_list(const common&, const std::string& name);  ///< with a name: lock show
+int lock_list(const common&, const std::string& name, const stale_options&);  ///< with a name: lock show
 struct lock_exec_options {
   std::string name;
   std::optional<ms> wait;
@@ -125,9 +134,9 @@ struct job_add_options {
   bool replace = false, rerun_if_lost = false;
 };
 int job_add(const common&, const job_add_options&);
-int job_list(const common&, const std::string& id);  ///< with an id: job show
+int job_list(const common&, const std::string& id, const stale_options&);  ///< with an id: job show
 int job_remove(const common&, const std::string& id);
-int job_history(const common&, const std::string& id, std::uint32_t max);
+int job_history(const common&, const std::string& id, std::uint32_t max, const stale_options&);
 int job_next(const common&, const std::string& expression, const std::string& zone, unsigned count);
 
 // ---- journal.cpp
@@ -139,8 +148,8 @@ struct journal_process_options {
 };
 int journal_append(const common&, const std::string& name, const std::string& type, const std::string& message,
                    const std::string& key);
-int journal_peek(const common&, const std::string& name, std::uint32_t max);
-int journal_count(const common&, const std::string& name);
+int journal_peek(const common&, const std::string& name, std::uint32_t max, const stale_options&);
+int journal_count(const common&, const std::string& name, const stale_options&);
 int journal_reset(const common&, const std::string& name);
 int journal_process(const common&, const journal_process_options&);
 

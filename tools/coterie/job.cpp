@@ -156,12 +156,17 @@ int job_add(const common& c, const job_add_options& o) {
   return ok;
 }
 
-int job_list(const common& c, const std::string& id) {
-  const auto l = c.connect().ask<wire::job_list>(wire::list_jobs{id, ""}, c.patience());
+int job_list(const common& c, const std::string& id, const stale_options& o) {
+  const auto l = c.connect().ask<wire::job_list>(wire::list_jobs{id, "", o.wanted()}, c.patience());
   if (c.as_json) {
     json r = json::array();
     for (const auto& j : l.jobs) r.push_back(to_json(j));
-    print(id.empty() ? r : r.front());
+    if (id.empty()) {
+      print_list("jobs", std::move(r), l.as_of);
+    } else {
+      if (l.as_of) r.front()["as_of"] = to_json(*l.as_of);
+      print(r.front());
+    }
     return ok;
   }
   table t({"JOB", "RUNNER", "SCHEDULE", "OWNER", "NEXT", "LAST", "OUTCOME"});
@@ -174,7 +179,7 @@ int job_list(const common& c, const std::string& id) {
            i.job.next ? human(*i.job.next) : "-", i.job.last ? human(*i.job.last) : "-",
            paint(colour_of(outcome), outcome)});
   }
-  print_text(t.text());
+  print_text(t.text() + (l.as_of ? words(*l.as_of) + "\n" : ""));
   return ok;
 }
 
@@ -187,8 +192,8 @@ int job_remove(const common& c, const std::string& id) {
   return ok;
 }
 
-int job_history(const common& c, const std::string& id, std::uint32_t max) {
-  const auto l = c.connect().ask<wire::run_list>(wire::job_history{id, max}, c.patience());
+int job_history(const common& c, const std::string& id, std::uint32_t max, const stale_options& o) {
+  const auto l = c.connect().ask<wire::run_list>(wire::job_history{id, max, o.wanted()}, c.patience());
   if (c.as_json) {
     json r = json::array();
     for (const auto& [run, node] : l.runs)
@@ -201,7 +206,7 @@ int job_history(const common& c, const std::string& id, std::uint32_t max) {
                    {"fence", fmt::format("{}", run.fence)},
                    {"node", or_null(node)},
                    {"message", run.message}});
-    print(r);
+    print_list("runs", std::move(r), l.as_of);
     return ok;
   }
   table t({"SCHEDULED", "STARTED", "TOOK", "NODE", "OUTCOME", "MESSAGE"});
@@ -211,7 +216,7 @@ int job_history(const common& c, const std::string& id, std::uint32_t max) {
            run.took && run.started ? human(*run.took) : "-", node.empty() ? "-" : node,
            paint(colour_of(outcome), outcome), run.message});
   }
-  print_text(t.text());
+  print_text(t.text() + (l.as_of ? words(*l.as_of) + "\n" : ""));
   return ok;
 }
 

@@ -69,26 +69,32 @@ int journal_append(const common& c, const std::string& name, const std::string& 
   return ok;
 }
 
-int journal_peek(const common& c, const std::string& name, std::uint32_t max) {
-  const auto l = c.connect().ask<wire::entries>(wire::peek_journal{name, max}, c.patience());
+// These read the node's own state anyway: --stale only asks how old that is.
+int journal_peek(const common& c, const std::string& name, std::uint32_t max, const stale_options& o) {
+  auto l = c.connect().ask<wire::entries>(wire::peek_journal{name, max, {o.max_age}}, c.patience());
+  if (!o.wanted()) l.as_of.reset();
   if (c.as_json) {
     json r = json::array();
     for (const auto& e : l.list) r.push_back(to_json(e));
-    print(r);
+    print_list("entries", std::move(r), l.as_of);
     return ok;
   }
   table t({"ID", "CREATED", "TYPE", "MESSAGE"});
   for (const auto& e : l.list) t.add({fmt::format("{}", e.id), human(e.created), e.type, e.message});
-  print_text(t.text());
+  print_text(t.text() + (l.as_of ? words(*l.as_of) + "\n" : ""));
   return ok;
 }
 
-int journal_count(const common& c, const std::string& name) {
-  const auto n = c.connect().ask<wire::journal_counts>(wire::count_journal{name}, c.patience());
-  if (c.as_json)
-    print(json{{"count", n.count}, {"retained", n.retained}, {"cursor", n.cursor}});
-  else
-    print_text(fmt::format("{}\n", n.count));
+int journal_count(const common& c, const std::string& name, const stale_options& o) {
+  auto n = c.connect().ask<wire::journal_counts>(wire::count_journal{name, {o.max_age}}, c.patience());
+  if (!o.wanted()) n.as_of.reset();
+  if (c.as_json) {
+    json j{{"count", n.count}, {"retained", n.retained}, {"cursor", n.cursor}};
+    if (n.as_of) j["as_of"] = to_json(*n.as_of);
+    print(j);
+  } else {
+    print_text(fmt::format("{}\n", n.count) + (n.as_of ? words(*n.as_of) + "\n" : ""));
+  }
   return ok;
 }
 

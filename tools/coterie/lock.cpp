@@ -33,31 +33,33 @@ json to_json(const wire::lock_info& l) {
 }
 }  // namespace
 
-int lock_list(const common& c, const std::string& name) {
-  const auto l = c.connect().ask<wire::lock_list>(wire::list_locks{name}, c.patience());
-  if (!name.empty() && l.locks.empty()) {
-    if (c.as_json)
-      print(json{{"name", name},
-                 {"mode", "exclusive"},
-                 {"holders", json::array()},
-                 {"waiters", 0},
-                 {"idle", false},
-                 {"acquired", nullptr}});
-    else
-      print_text(fmt::format("{} is free\n", name));
-    return ok;
-  }
+int lock_list(const common& c, const std::string& name, const stale_options& o) {
+  const auto l = c.connect().ask<wire::lock_list>(wire::list_locks{name, o.wanted()}, c.patience());
+  const bool is_free = !name.empty() && l.locks.empty();
   if (c.as_json) {
     json r = json::array();
     for (const auto& x : l.locks) r.push_back(to_json(x));
-    print(name.empty() ? r : r.front());
+    if (name.empty()) {
+      print_list("locks", std::move(r), l.as_of);
+      return ok;
+    }
+    json one = is_free ? json{{"name", name}, {"mode", "exclusive"}, {"holders", json::array()},
+                              {"waiters", 0}, {"idle", false},       {"acquired", nullptr}}
+                       : std::move(r.front());
+    if (l.as_of) one["as_of"] = to_json(*l.as_of);
+    print(one);
+    return ok;
+  }
+  const auto age = l.as_of ? words(*l.as_of) + "\n" : "";
+  if (is_free) {
+    print_text(fmt::format("{} is free\n{}", name, age));
     return ok;
   }
   table t({"LOCK", "HOLDER", "FENCE", "SINCE", "WAITING", "LABEL"});
   for (const auto& x : l.locks)
     t.add({x.name, x.idle ? x.owner + " (idle)" : x.owner, fmt::format("{}", x.fence), human(wall_now() - x.acquired),
            fmt::format("{}", x.waiters), x.label});
-  print_text(t.text());
+  print_text(t.text() + age);
   return ok;
 }
 

@@ -107,6 +107,12 @@ class grammar {
     g->require_subcommand(1);
     return g;
   }
+  /// Of a read that can do without a majority.
+  void add_stale(CLI::App* to) {
+    to->add_flag("--stale", stale_.stale, "as this node has it, without a majority; says as of when that is");
+    add_duration(
+        to, "--max-age", [this](ms d) { stale_.max_age = d; }, "so, but fail when that may be older");
+  }
   std::vector<std::string> command_of(const char* what) const {
     if (behind_.empty()) throw command_error(wrong_usage, fmt::format("{} needs a command: write it after --", what));
     return behind_;
@@ -235,8 +241,10 @@ class grammar {
 
   void locks() {
     auto* g = add_group("lock", "locks of the cluster");
-    add(g, "list", "locks that are held", [this] { return lock_list(c, ""); });
-    add(g, "show", "one lock", [this] { return lock_list(c, name_); })->add_option("NAME", name_)->required();
+    add_stale(add(g, "list", "locks that are held", [this] { return lock_list(c, "", stale_); }));
+    auto* s = add(g, "show", "one lock", [this] { return lock_list(c, name_, stale_); });
+    s->add_option("NAME", name_)->required();
+    add_stale(s);
     auto* e = add(g, "exec", "hold a lock while a command runs: lock exec NAME -- CMD...", [this] {
       exec_.command = command_of("lock exec");
       return lock_exec(c, exec_);
@@ -267,13 +275,17 @@ class grammar {
     a->add_flag("--rerun-if-lost", job_.rerun_if_lost, "start a run again whose node died");
     refuse(a, "--local", false, "local jobs are not built yet");
     refuse(a, "--jitter", true, "not built yet");
-    add(g, "list", "all jobs", [this] { return job_list(c, ""); });
-    add(g, "show", "one job", [this] { return job_list(c, name_); })->add_option("ID", name_)->required();
+    add_stale(add(g, "list", "all jobs", [this] { return job_list(c, "", stale_); }));
+    auto* s = add(g, "show", "one job", [this] { return job_list(c, name_, stale_); });
+    s->add_option("ID", name_)->required();
+    add_stale(s);
     add(g, "remove", "end a job for good", [this] { return job_remove(c, name_); })
         ->add_option("ID", name_)
         ->required();
-    auto* h = add(g, "history", "runs of a job, the newest first", [this] { return job_history(c, name_, max_); });
+    auto* h =
+        add(g, "history", "runs of a job, the newest first", [this] { return job_history(c, name_, max_, stale_); });
     h->add_option("ID", name_)->required();
+    add_stale(h);
     h->add_option("--max", max_, "so many")->check(CLI::Range(1, 1000))->capture_default_str();
     auto* n = add(g, "next", "the next times of a cron expression; asks no node",
                   [this] { return job_next(c, name_, zone_, count_); });
@@ -290,8 +302,10 @@ class grammar {
     a->add_option("TYPE", type_)->required();
     a->add_option("MESSAGE", text_, "the message, or - for one entry a line of standard input")->required();
     a->add_option("--key", key_, "makes repeating it safe");
-    auto* p = add(g, "peek", "what this node has still to process", [this] { return journal_peek(c, name_, max_); });
+    auto* p =
+        add(g, "peek", "what this node has still to process", [this] { return journal_peek(c, name_, max_, stale_); });
     p->add_option("NAME", name_)->required();
+    add_stale(p);
     p->add_option("--max", max_, "so many")->check(CLI::Range(1, 10'000))->capture_default_str();
     auto* x = add(g, "process", "give entries to a command as JSON lines: journal process NAME -- CMD...", [this] {
       process_.command = command_of("journal process");
@@ -300,9 +314,10 @@ class grammar {
     x->add_option("NAME", process_.name)->required();
     x->add_option("--max", process_.max, "entries a batch")->check(CLI::Range(1, 10'000))->capture_default_str();
     x->add_flag("--follow", process_.follow, "go on with what comes");
-    add(g, "count", "entries that this node has still to process", [this] { return journal_count(c, name_); })
-        ->add_option("NAME", name_)
-        ->required();
+    auto* n = add(g, "count", "entries that this node has still to process",
+                  [this] { return journal_count(c, name_, stale_); });
+    n->add_option("NAME", name_)->required();
+    add_stale(n);
     add(g, "reset", "skip what is there", [this] { return journal_reset(c, name_); })
         ->add_option("NAME", name_)
         ->required();
@@ -390,6 +405,7 @@ class grammar {
   tag_options tag_;
   lock_exec_options exec_;
   job_add_options job_;
+  stale_options stale_;
   journal_process_options process_;
   std::string name_, type_, text_, key_, zone_ = "UTC", bootstrap_;
   std::vector<std::string> names_;

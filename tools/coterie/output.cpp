@@ -149,6 +149,22 @@ void print_text(std::string_view s) {
 }
 
 void print(const json& j) { print_text(j.dump(2, ' ', false, json::error_handler_t::replace) + "\n"); }
+void print_list(const char* name, json list, const std::optional<wire::as_of>& as_of) {
+  if (as_of)
+    print(json{{name, std::move(list)}, {"as_of", to_json(*as_of)}});
+  else
+    print(list);
+}
+
+json to_json(const wire::as_of& x) {
+  return {{"index", x.index.value}, {"age_ms", x.age ? json(x.age->count()) : json(nullptr)}};
+}
+
+std::string words(const wire::as_of& x) {
+  return fmt::format("as of entry {}, {}", x.index,
+                     x.age ? fmt::format("at most {} ms old", x.age->count()) : "nobody knows how old");
+}
+
 void print_line(const json& j) { print_text(j.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"); }
 
 void complain(std::string_view s) {

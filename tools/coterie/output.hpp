@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/time.hpp"
+#include "wire/request.hpp"
 
 namespace coterie::command {
 
@@ -59,6 +60,11 @@ std::size_t width(std::string_view);
 void print_text(std::string_view);
 void print(const json&);       ///< a document
 void print_line(const json&);  ///< one line
+/// A list under its name beside what it is as of, when that was said; else the list alone.
+void print_list(const char* name, json list, const std::optional<wire::as_of>&);
+json to_json(const wire::as_of&);
+/// "as of entry 42, at most 120 ms old".
+std::string words(const wire::as_of&);
 /// Standard error, with "coterie: " in front.
 void complain(std::string_view);
 

@@ -19,6 +19,11 @@ using import "record.capnp".JournalEntry;
 struct Request {
   call @0 :UInt64;  # chosen by the client, unique on its connection while answers may come
   timeoutMs @49 :Int64 = -1;  # how long the node may take; negative = the node's default
+  stale @66 :Bool;  # listLocks, listJobs, jobHistory: the node's own state, without a quorum
+  maxAge :union {  # of that, and of peekJournal and countJournal
+    none @67 :Void;  # however old
+    some @68 :Int64;  # milliseconds
+  }
   union {
     getStatus @1 :Void;
     getMembers @2 :Void;
@@ -249,6 +254,16 @@ struct CacheInfo {
 struct Response {
   call @0 :UInt64;
   last @1 :Bool;
+  asOf :union {  # of a read of the node's own state
+    none @72 :Void;
+    some :group {
+      index @73 :UInt64;
+      age :union {
+        none @74 :Void;  # unknown
+        some @75 :Int64;  # milliseconds
+      }
+    }
+  }
   union {
     failure @2 :Failure;
     done @3 :Void;

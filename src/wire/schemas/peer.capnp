@@ -35,6 +35,7 @@ struct KeepaliveAck {
   epoch @0 :UInt64;
   id @1 :UInt64;
   ended @2 :Bool;
+  commit @3 :UInt64;  # of the leader, when it confirmed that it leads; 0 = unknown
 }
 
 struct HeldGrant {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "catch.hpp"
+#include "engine/freshness.hpp"
 #include "unit/engine/expect.hpp"
 #include "unit/engine/nodes.hpp"
 
@@ -102,6 +103,86 @@ TEST_CASE("a history is told newest first, with where each run was, and no more 
   w.disk(0).write({disk::put(disk::space::state, machine::history_key("j", all.front().run.number), to_bytes("rot"))},
                   true);
   REQUIRE(expect<wire::run_list>(w.ask(0, wire::job_history{"j", 1})).runs.empty());
+}
+
+TEST_CASE("how old a state may be follows from what was confirmed, when it is applied, by both clocks") {
+  engine::freshness f(0.01);
+  const auto at = [](duration steady, duration boot) { return times{instant(steady), boot_instant(boot), {}}; };
+  CHECK_FALSE(f.age(log_index(9), at(1s, 1s)));
+  f.confirmed(log_index(5), at(1s, 1s));
+  f.confirmed(log_index(7), at(3s, 3s));
+  f.confirmed(log_index(9), at(2s, 2s));  // overtaken
+  CHECK_FALSE(f.age(log_index(4), at(4s, 4s)));
+  CHECK(*f.age(log_index(5), at(4s, 4s)) >= 3s);
+  CHECK(*f.age(log_index(6), at(4s, 4s)) < 3'100ms);
+  CHECK(*f.age(log_index(7), at(4s, 4s)) < 1'100ms);
+  CHECK(*f.age(log_index(7), at(4s, 9s)) >= 6s);  // it was suspended
+  // Many that wait: the first counts as soon as it is applied, and so does the last.
+  for (int i = 0; i < 100; ++i) f.confirmed(log_index(10 + i), at(10s + i * 1s, 10s + i * 1s));
+  CHECK(*f.age(log_index(10), at(110s, 110s)) < 102s);
+  CHECK(*f.age(log_index(109), at(110s, 110s)) < 1'100ms);
+}
+
+TEST_CASE("a stale read needs no quorum and says how old it may be") {
+  nodes w(3);
+  REQUIRE(w.run_until_active());
+  expect<wire::lock_granted>(w.ask(0, wire::acquire_lock{"l", "mine", {}}));
+  REQUIRE(is<wire::job_added>(w.ask(0, job("j", "backup", 1s))));
+  w.run(4s);
+  const auto leader = *w.leader(), cut = (leader + 1) % 3;
+  const auto stale = [&](std::size_t i, wire::staleness s = {}) { return w.ask(i, wire::list_locks{"", s}, 1s); };
+  const auto fresh = expect<wire::lock_list>(stale(cut));
+  REQUIRE(fresh.as_of);
+  CHECK(fresh.locks.size() == 1);
+  CHECK(fresh.as_of->index == w[cut].look().raft->applied());
+  REQUIRE(fresh.as_of->age);
+  CHECK(*fresh.as_of->age <= 2'500ms);  // from one renewal of the session to the next
+  SECTION("a linearizable one makes it younger, and has no age itself") {
+    const auto linearizable = expect<wire::lock_list>(w.ask(cut, wire::list_locks{}));
+    CHECK_FALSE(linearizable.as_of);
+    CHECK(*expect<wire::lock_list>(stale(cut)).as_of->age <= 20ms);
+  }
+  SECTION("it grows while the node is alone, and may be bounded") {
+    w.cut(cut);
+    w.run(10s);
+    const auto old = expect<wire::lock_list>(stale(cut));
+    CHECK(old.locks.size() == 1);
+    CHECK(*old.as_of->age >= 10s);
+    CHECK(*old.as_of->age <= 13s);
+    const auto no = stale(cut, {500ms});
+    CHECK(refusal(no) == errc::unavailable);
+    CHECK_THAT(reason(no), Contains("500 ms were asked for"));
+    CHECK(is<wire::lock_list>(stale(cut, {1h})));
+    CHECK(refusal(w.ask(cut, wire::count_journal{"orders", {500ms}})) == errc::unavailable);
+    w.cut(cut, false);
+    REQUIRE(w.run_until([&] { return is<wire::lock_list>(stale(cut, {2'500ms})); }));
+  }
+  SECTION("the other reads say it, too") {
+    CHECK(expect<wire::job_list>(w.ask(cut, wire::list_jobs{"", "", wire::staleness{}})).as_of->age);
+    const auto runs = expect<wire::run_list>(w.ask(cut, wire::job_history{"j", 10, wire::staleness{}}));
+    CHECK(runs.as_of->age);
+    CHECK_FALSE(runs.runs.empty());
+    CHECK(expect<wire::entries>(w.ask(cut, wire::peek_journal{"orders"})).as_of->age);
+    CHECK(expect<wire::journal_counts>(w.ask(cut, wire::count_journal{"orders"})).as_of->age);
+    CHECK(refusal(w.ask(cut, wire::job_history{"none", 10, wire::staleness{}})) == errc::not_found);
+  }
+  SECTION("after a start nobody knows, until a majority was heard") {
+    for (std::size_t i = 0; i < 3; ++i)
+      if (i != cut) w.kill(i);
+    w.restart(cut);
+    const auto unknown = expect<wire::lock_list>(stale(cut));
+    CHECK(unknown.locks.size() == 1);
+    CHECK_FALSE(unknown.as_of->age);
+    CHECK_THAT(reason(stale(cut, {1h})), Contains("has heard of no quorum"));
+  }
+}
+
+TEST_CASE("before there is a state a stale read is refused at once") {
+  engine::options o;
+  o.seeds = {{"10.0.0.1", 7400}, {"10.0.0.2", 7400}};
+  nodes w(0, o);
+  const auto lone = w.add("lone", address{"10.0.0.1", 7400});
+  CHECK(refusal(w.ask(lone, wire::list_locks{"", wire::staleness{}}, 1s)) == errc::unavailable);
 }
 
 TEST_CASE("a read lease is set on any node, is in force everywhere, and lets the leader read without a quorum") {

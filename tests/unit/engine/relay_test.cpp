@@ -110,6 +110,72 @@ TEST_CASE("observers have the log, and the leader sends them nothing of it") {
   CHECK(w[leader].look().raft->progress().size() == 3);
 }
 
+TEST_CASE("an observer writes each entry at once and syncs many together; who is fed by the leader syncs each") {
+  relay_world w(6, 1, 8);
+  const auto some = w.observers().front(), leader = *w.leader();
+  w.run(2s);
+  const auto before = w.disk(some).syncs(), leaders = w.disk(leader).syncs();
+  w.append(leader, 50);
+  REQUIRE(w.settled());  // no time has passed
+  CHECK(w.disk(some).syncs() <= before + 1);
+  CHECK(w.disk(leader).syncs() >= leaders + 50);
+  const auto last = engine::log_key(w[leader].look().raft->last_index());
+  CHECK(w.disk(some).contains(disk::space::log, last));
+  CHECK_FALSE(w.disk(some).durable(disk::space::log, last));
+  w.run(1100ms);
+  CHECK(w.disk(some).durable(disk::space::log, last));
+}
+
+TEST_CASE("what an observer had not synced when its power went it fetches again") {
+  relay_world w(6, 1, 8);
+  const auto some = w.observers().front(), leader = *w.leader();
+  w.append(leader, 10);
+  w.run(2s);
+  w.append(leader, 10);
+  // A cursor that was acknowledged is durable, and so is all that it stands on.
+  const auto batch = expect<wire::entries>(w.ask(some, wire::begin_process{"orders", 15}));
+  REQUIRE(is<wire::done>(w.ask(some, wire::end_process{"orders", batch.token, batch.list[14].id})));
+  const auto kept = w[some].look().raft->last_index();
+  w.append(leader, 10);
+  REQUIRE(w.settled());
+  const auto had = w[some].look().raft->last_index();
+  w.kill(some);
+  w.disk(some).lose(w.disk(some).unsynced());
+  const auto left = engine::recover(w.image(some), 1, 1, false);
+  REQUIRE(left);
+  REQUIRE(left->state.log.last() < had);
+  CHECK(left->state.log.last() >= kept);
+  CHECK(left->state.log.applied <= left->state.log.last());
+  w.restart(some);
+  REQUIRE(w.run_until([&] { return w.settled() && w.active(some); }));
+  CHECK_FALSE(w.end_of(some));
+  CHECK(expect<wire::journal_counts>(w.ask(some, wire::count_journal{"orders"})).count == 15);
+  const auto rest = expect<wire::entries>(w.ask(some, wire::begin_process{"orders", 100}));
+  REQUIRE(rest.list.size() == 15);
+  CHECK(rest.list.front().id == batch.list[14].id + 1);
+}
+
+TEST_CASE("a parent that lost its power is behind its child, who asks on") {
+  relay_world w(7, 0, 1);
+  const auto leader = *w.leader();
+  auto child = w.size(), parent = w.size();
+  for (const auto i : w.observers())
+    for (const auto p : w.observers())
+      if (w.status(i).place.parent == w.status(p).node) child = i, parent = p;
+  REQUIRE(child < w.size());
+  w.append(leader, 5);
+  REQUIRE(w.settled());
+  w.kill(parent);
+  w.disk(parent).lose(w.disk(parent).unsynced());
+  w.restart(parent);
+  w.append(leader, 5);
+  REQUIRE(w.run_until([&] { return w.settled(); }));
+  for (const auto i : {child, parent}) {
+    CHECK_FALSE(w.end_of(i));
+    CHECK(w.counted(i, "relay.forks") == 0);
+  }
+}
+
 TEST_CASE("an entry goes down a deep tree at once") {
   relay_world w(9, 0, 1);
   std::uint32_t deepest = 0;

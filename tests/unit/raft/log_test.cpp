@@ -16,7 +16,7 @@ log_index at(std::uint64_t i) { return log_index(i); }
 void hand_out(entry_log& log, std::uint64_t sequence) {
   persist_request p;
   log.hand_out(p.truncate_from, p.entries);
-  log.mark(sequence, instant{});
+  log.mark(sequence, true, instant{});
 }
 
 entry conf_entry(std::uint64_t when, std::uint64_t index, configuration conf) {
@@ -59,7 +59,7 @@ TEST_CASE("log: entries, terms and bytes") {
   entry_log log({at(10), term(2), voters({1})}, {command(2, 11), command(3, 12), command(5, 13), command(5, 14)});
   CHECK(log.first() == at(11));
   CHECK(log.last() == at(14));
-  CHECK(log.durable() == at(14));
+  CHECK(log.synced() == at(14));
   CHECK(log.bytes() == 4);
   CHECK(log.term_at(at(10)) == term(2));
   CHECK(log.term_at(at(12)) == term(3));
@@ -135,14 +135,43 @@ TEST_CASE("log: a completion counts only what is still there (ABA)") {
 
   persist_request p;
   log.hand_out(p.truncate_from, p.entries);
-  log.mark(2, instant{});
+  log.mark(2, true, instant{});
   CHECK(p.truncate_from == at(2));
   CHECK(p.entries.size() == 2);
 
   log.persisted(1);
-  CHECK(log.durable() == at(1));
+  CHECK(log.synced() == at(1));
   log.persisted(2);
-  CHECK(log.durable() == at(3));
+  CHECK(log.synced() == at(3));
+}
+
+TEST_CASE("log: written is not synced, and one sync is for all before it") {
+  entry_log log({}, {});
+  const auto write = [&](std::uint64_t sequence, bool sync) {
+    log.append(command(1, log.last().next().value));
+    persist_request p;
+    log.hand_out(p.truncate_from, p.entries);
+    log.mark(sequence, sync, instant(std::chrono::seconds(sequence)));
+  };
+  write(1, false);
+  write(2, false);
+  CHECK(log.lazy_since() == instant(1s));
+  CHECK(log.lazy_bytes() == log.bytes());
+  log.persisted(1);
+  CHECK(log.written() == at(1));
+  write(3, true);
+  CHECK_FALSE(log.lazy_since());
+  CHECK(log.lazy_bytes() == 0);
+  log.persisted(2);
+  CHECK(log.written() == at(2));
+  CHECK(log.synced() == at(0));
+  write(4, false);
+  log.persisted(4);
+  CHECK(log.written() == at(4));
+  CHECK(log.synced() == at(3));
+  log.truncate(at(3));
+  CHECK(log.written() == at(2));
+  CHECK(log.synced() == at(2));
 }
 
 TEST_CASE("log: what the disk was never told needs no truncation there") {
@@ -165,14 +194,14 @@ TEST_CASE("log: a snapshot replaces the log, or only its beginning when the log 
     log.install(meta);
     CHECK(log.first() == at(4));
     CHECK(log.last() == at(4));
-    CHECK(log.durable() == at(4));
+    CHECK(log.synced() == at(4));
     CHECK(log.conf() == voters({1, 2}));
   }
   SECTION("conflicts") {
     entry_log log({}, {command(1, 1), command(1, 2), command(1, 3), command(1, 4)});
     log.install(meta);
     CHECK(log.last() == at(3));
-    CHECK(log.durable() == at(3));
+    CHECK(log.synced() == at(3));
     CHECK(log.bytes() == 0);
     persist_request p;
     log.hand_out(p.truncate_from, p.entries);
@@ -185,6 +214,6 @@ TEST_CASE("log: a snapshot replaces the log, or only its beginning when the log 
     log.install(meta);
     log.append(command(3, 4));
     log.persisted(1);
-    CHECK(log.durable() == at(3));
+    CHECK(log.synced() == at(3));
   }
 }

@@ -15,7 +15,7 @@ namespace {
 relayed told_by(cluster& c, std::uint64_t from, log_index prev, std::size_t max = 100) {
   auto& source = c[from];
   relayed r{prev, {}, source.leader(), source.current_term(), c.now() - source.last_leader_contact()};
-  const auto upto = std::min(source.commit(), source.durable_index());
+  const auto upto = std::min(source.commit(), source.synced_index());
   for (auto i = prev.next(); i <= upto && r.entries.size() < max; ++i) r.entries.push_back(*source.entry_at(i));
   return r;
 }
@@ -23,6 +23,11 @@ bool feed(cluster& c, std::uint64_t from, std::uint64_t to, std::size_t max = 10
   const bool ok = c[to].on_relayed(told_by(c, from, c[to].commit(), max), c.now());
   c.settle();
   return ok;
+}
+
+const append_response& answer_of(const std::vector<message>& sent) {
+  REQUIRE(sent.size() == 1);
+  return std::get<append_response>(sent.front().body);
 }
 
 /// Three voters with a leader and three commands, and two nodes outside of the configuration.
@@ -227,6 +232,130 @@ TEST_CASE("relay: one that was taken out of the configuration learns it that way
   c.advance(2s);
   CHECK(c[3].current_role() == role::follower);
   CHECK(c.violations.empty());
+}
+
+namespace {
+
+/// A node alone, outside of its configuration: voters 1 to 3.
+struct observer {
+  instant now{1s};
+  raft::core core;
+  explicit observer(options o = {})
+      : core(id(4), o, recovered{{term(1), {}}, {{}, {}, voters({1, 2, 3})}, {}, {}}, now, 1) {}
+  void feed(std::uint64_t from, std::vector<entry> entries) {
+    CHECK(core.on_relayed({log_index(from - 1), std::move(entries), id(1), term(1), 0ns}, now));
+  }
+  ready written() {
+    const auto r = core.take();
+    core.on_persisted(r.persist.sequence, now);
+    return r;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("relay: what is committed is written by an observer, and synced now and then") {
+  options o;
+  o.lazy_sync_bytes = 100;
+  observer x(o);
+  x.feed(1, {command(1, 1), command(1, 2)});
+  const auto first = x.core.take();
+  CHECK(first.persist.entries.size() == 2);
+  CHECK_FALSE(first.persist.sync);
+  CHECK(first.committed.empty());  // not before it is written
+  x.core.on_persisted(first.persist.sequence, x.now);
+  CHECK(x.core.written_index() == log_index(2));
+  CHECK(x.core.synced_index() == log_index(0));
+  CHECK(x.core.take().committed.size() == 2);
+  SECTION("a second after the first of them, if nobody needs it before") {
+    x.now += 600ms;
+    x.feed(3, {command(1, 3)});
+    CHECK_FALSE(x.written().persist.sync);
+    CHECK(x.core.next_wake() <= instant(2s));
+    x.now = instant(2s);
+    x.core.tick(x.now);
+    const auto r = x.written();
+    CHECK(r.persist.sync);
+    CHECK(r.persist.entries.empty());
+    CHECK(x.core.synced_index() == log_index(3));
+    x.now += 10s;
+    x.core.tick(x.now);
+    CHECK(x.core.take().persist.empty());  // nothing is left to be synced
+  }
+  SECTION("when it is much") {
+    x.feed(3, {command(1, 3, std::string(100, 'x'))});
+    CHECK(x.written().persist.sync);
+    x.feed(4, {command(1, 4)});
+    CHECK_FALSE(x.written().persist.sync);
+  }
+  SECTION("compacted, it stays readable by those who ask") {
+    x.core.on_applied(log_index(2));
+    x.core.compact(log_index(2));
+    CHECK(x.core.first_index() == log_index(3));
+    x.feed(3, {command(1, 3)});
+    x.written();
+    CHECK(x.core.written_index() == log_index(3));
+  }
+}
+
+TEST_CASE("relay: what others may rely on is synced, with all before it") {
+  observer x;
+  x.feed(1, {command(1, 1)});
+  CHECK_FALSE(x.written().persist.sync);
+  SECTION("a configuration with this node") {
+    x.feed(2, {{term(1), log_index(2), entry_kind::configuration, {}, {ids({1, 2, 3}), {}, ids({4})}}});
+    CHECK(x.written().persist.sync);
+    CHECK(x.core.synced_index() == log_index(2));
+    x.feed(3, {command(1, 3)});
+    CHECK(x.written().persist.sync);
+  }
+  SECTION("entries of a leader, who is told when they are durable") {
+    x.core.step({id(1), id(4), term(1), append_request{log_index(1), term(1), log_index(1), {command(1, 2)}, 0, false}},
+                x.now);
+    const auto r = x.core.take();
+    CHECK(r.persist.sync);
+    CHECK(answer_of(r.send_after_persist).match == log_index(2));
+    x.core.on_persisted(r.persist.sequence, x.now);
+    CHECK(x.core.synced_index() == log_index(2));
+  }
+  SECTION("to a question without entries only what is durable is told") {
+    x.core.step({id(1), id(4), term(1), append_request{log_index(1), term(1), log_index(1), {}, 0, false}}, x.now);
+    CHECK(answer_of(x.core.take().send_now).match == log_index(0));
+  }
+  SECTION("what a leader repeats is synced, though nothing is to be written") {
+    x.core.step({id(1), id(4), term(1), append_request{log_index(0), term(0), log_index(1), {command(1, 1)}, 0, false}},
+                x.now);
+    const auto r = x.core.take();
+    CHECK(r.persist.sync);
+    CHECK(r.persist.entries.empty());
+    CHECK(answer_of(r.send_after_persist).match == log_index(1));
+  }
+  SECTION("a vote") {
+    x.core.step({id(1), id(4), term(2), vote_request{false, true, log_index(9), term(1)}}, x.now);
+    const auto r = x.written();
+    CHECK(r.persist.hard);
+    CHECK(r.persist.sync);
+    CHECK(x.core.synced_index() == log_index(1));
+  }
+}
+
+TEST_CASE("relay: a voter that lost its vote keeps what it acknowledged, and goes on lazily") {
+  auto c = led();
+  const auto acked = c[3].synced_index();
+  REQUIRE(acked == c[1].last_index());
+  REQUIRE(c[1].propose_configuration(ids({1, 2}), {}, c.now()));
+  c.settle();
+  c.advance(100ms);
+  while (feed(c, 1, 3) && c[3].commit() < c[1].commit()) {
+  }
+  REQUIRE_FALSE(c[3].conf().contains(id(3)));
+  CHECK(c[3].synced_index() >= acked);
+  REQUIRE(c.propose(1, "later"));
+  c.settle();
+  REQUIRE(c[3].on_relayed(told_by(c, 1, c[3].commit()), c.now()));
+  const auto r = c[3].take();
+  CHECK(r.persist.entries.size() == 1);
+  CHECK_FALSE(r.persist.sync);
 }
 
 TEST_CASE("relay: fed at random by random nodes, beside a leader, nothing of figure 3 breaks") {

@@ -237,10 +237,10 @@ TEST_CASE("ABA: the late completion of entries that were replaced does not count
   CHECK(second.persist.truncate_from == log_index(2));
   CHECK(second.persist.sequence > first.persist.sequence);
   f.core.on_persisted(first.persist.sequence, start);
-  CHECK(f.core.durable_index() == log_index(1));
+  CHECK(f.core.synced_index() == log_index(1));
   CHECK(f.core.take().committed.size() == 1);
   f.core.on_persisted(second.persist.sequence, start);
-  CHECK(f.core.durable_index() == log_index(3));
+  CHECK(f.core.synced_index() == log_index(3));
   CHECK(f.core.take().committed.size() == 2);
 }
 
@@ -592,7 +592,7 @@ TEST_CASE("paper 7: installing drops a log that conflicts and keeps one that goe
     CHECK(f.core.last_index() == log_index(keeps ? 5 : 4));
     CHECK(f.core.commit() == log_index(4));
     CHECK(f.core.applied() == log_index(4));
-    CHECK(f.core.durable_index() == f.core.last_index());
+    CHECK(f.core.synced_index() == f.core.last_index());
     CHECK(f.core.conf() == voters({1, 2, 3}));
     CHECK(answer(f.core.take().send_after_persist).match == log_index(4));
   }
@@ -649,5 +649,5 @@ TEST_CASE("paper 5.5: a node that starts again commits from what it had applied,
   CHECK(c.commit() == log_index(2));
   CHECK(c.applied() == log_index(2));
   CHECK(c.last_index() == log_index(3));
-  CHECK(c.durable_index() == log_index(3));
+  CHECK(c.synced_index() == log_index(3));
 }

@@ -130,6 +130,15 @@ TEST_CASE("a lease belongs to an object") {
   CHECK(lease.held());
   CHECK(lease.fence() > 0);
   CHECK(w.n.locks().list().at(0).label == "first");
+  const auto here = w.n.locks().stale_list();
+  CHECK(here.value.at(0).label == "first");
+  CHECK(here.index > 0);
+  CHECK(here.age);
+  CHECK(w.n.locks().stale_list(1h).value.size() == 1);
+  CHECK(w.n.jobs().stale_jobs().index >= here.index);
+  std::error_code none;
+  CHECK(w.n.jobs().stale_history("none", 10, {}, none).value.empty());
+  CHECK(none == errc::not_found);
   w.n.locks().async_acquire("batch", {}, put, 0ms);
   const auto refused = answers.take();
   CHECK(refused.first == errc::held);
