@@ -15,7 +15,7 @@ namespace {
 relayed told_by(cluster& c, std::uint64_t from, log_index prev, std::size_t max = 100) {
   auto& source = c[from];
   relayed r{prev, {}, source.leader(), source.current_term(), c.now() - source.last_leader_contact()};
-  const auto upto = std::min(source.commit(), source.synced_index());
+  const auto upto = std::min(source.commit(), source.written_index());
   for (auto i = prev.next(); i <= upto && r.entries.size() < max; ++i) r.entries.push_back(*source.entry_at(i));
   return r;
 }
