@@ -26,12 +26,25 @@ enum class planted_bug : std::uint8_t {
   kept_grant,                 ///< engine: goes on using a lock's grant that it has given back
   careless_heal,              ///< engine: heals damage by any state, without the end of the log
   unscoped_gossip,            ///< swim: takes gossip of any seed list before genesis
+  open_fence,                 ///< machine: a data group goes on executing for a session behind its Fence
 };
 
-inline constexpr std::array<std::string_view, 16> planted_bug_names{
-    "none",           "double_vote",     "commit_old_term",   "early_ack",    "skip_read_confirmation",
-    "lost_fsync",     "unordered_apply", "stale_lease",       "reused_token", "missing_incarnation_check",
-    "trusted_copy",   "early_commit",    "uncommitted_relay", "kept_grant",   "careless_heal",
-    "unscoped_gossip"};
+inline constexpr std::array<std::string_view, 17> planted_bug_names{"none",
+                                                                    "double_vote",
+                                                                    "commit_old_term",
+                                                                    "early_ack",
+                                                                    "skip_read_confirmation",
+                                                                    "lost_fsync",
+                                                                    "unordered_apply",
+                                                                    "stale_lease",
+                                                                    "reused_token",
+                                                                    "missing_incarnation_check",
+                                                                    "trusted_copy",
+                                                                    "early_commit",
+                                                                    "uncommitted_relay",
+                                                                    "kept_grant",
+                                                                    "careless_heal",
+                                                                    "unscoped_gossip",
+                                                                    "open_fence"};
 
 }  // namespace coterie

@@ -104,17 +104,17 @@ void world::do_disk_work(std::size_t i) {
                    n.disk.close_view(v.view);
                    at_once();
                  },
-                 [&](const engine::install_begin&) {
-                   n.disk.install_begin();
+                 [&](const engine::install_begin& b) {
+                   n.disk.install_begin(b.in);
                    at_once();
                  },
                  [&](const engine::install_chunk& c) {
-                   n.disk.install_chunk(c.items);
+                   n.disk.install_chunk(c.items, c.in);
                    if (dies_at(i, crash_point::at_chunk)) return;
                    disk_done(i, engine::written{c.sequence}, 0ns);
                  },
                  [&](const engine::install_commit& c) {
-                   n.disk.install_commit(c.what);
+                   n.disk.install_commit(c.what, c.in);
                    if (dies_at(i, crash_point::at_install)) return;
                    disk_done(i, engine::written{c.sequence}, disk_latency(i));
                  },

@@ -69,7 +69,7 @@ struct relay_world : active_nodes {
   }
   /// The running hash of the log at an entry, as the disk has it (docs/storage.md, Log entries).
   hash128_value chain(std::size_t i, log_index at) {
-    const auto e = disk(i).durable(disk::space::log, engine::log_key(at));
+    const auto e = disk(i).durable(disk::space::log, engine::log_key(meta_group, at));
     if (!e) return {};
     const auto word = [&](std::size_t from) {
       std::uint64_t v = 0;
