@@ -3,17 +3,32 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/ids.hpp"
 
 namespace coterie::disk {
 
 /// Key spaces of one node's storage. `state` is what a snapshot transfers and replaces; `local` and `meta` are this
-/// node's own.
+/// node's own. Each data group has a state of its own, behind those that are named here.
 enum class space : std::uint8_t { meta, log, state, local };
+inline constexpr std::size_t spaces = 4 + max_data_groups;
+
+/// Where the state of that group is; the meta group's is `state`.
+constexpr space state_of(group_id g) {
+  return g == meta_group ? space::state : static_cast<space>(static_cast<std::uint32_t>(space::local) + g.value);
+}
+/// The inverse; nullopt for a space that holds no state.
+constexpr std::optional<group_id> group_of(space s) {
+  if (s == space::state) return meta_group;
+  if (s <= space::local) return std::nullopt;
+  return group_id(static_cast<std::uint32_t>(s) - static_cast<std::uint32_t>(space::local));
+}
 
 struct op {
   enum class kind : std::uint8_t { put, erase, erase_range } what = kind::put;
@@ -37,15 +52,16 @@ inline op erase_range(space in, bytes from, bytes to) {
 /// All spaces.
 inline batch erase_everything() {
   batch b;
-  for (const auto s : {space::meta, space::log, space::state, space::local}) b.push_back(erase_range(s, {}, {}));
+  for (std::size_t s = 0; s < spaces; ++s) b.push_back(erase_range(static_cast<space>(s), {}, {}));
   return b;
 }
 
-/// Everything that a node reads when it starts: three whole spaces, and of `state` the keys that are held in memory
+/// Everything that a node reads when it starts: three whole spaces, and of each state the keys that are held in memory
 /// (engine::state_memory_begin to state_memory_end).
 struct image {
-  std::vector<item> meta, log, local, state;  ///< each in key order
-  /// What is damaged of `state`, in memory or on disk alone; then nothing of it is here. Empty = it is sound.
+  std::vector<item> meta, log, local, state;     ///< each in key order
+  std::map<group_id, std::vector<item>> data{};  ///< states of data groups that there is something of
+  /// What is damaged of the states, in memory or on disk alone; then nothing of it is here. Empty = it is sound.
   std::string state_damage{};
 };
 

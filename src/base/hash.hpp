@@ -20,6 +20,9 @@ inline std::uint64_t hash64(std::string_view s, std::uint64_t seed = 0) { return
 /// XXH3-128.
 hash128_value hash128(byte_view);
 
+/// The group that holds what has this name: the meta group where there are no data groups.
+group_id group_of(std::string_view name, std::uint32_t data_groups);
+
 /// Weight of a node for a key (highest random weight, Thaler and Ravishankar 1998): the candidate with the largest
 /// weight owns the key; removing a node moves only that node's keys.
 std::uint64_t rendezvous_weight(std::string_view key, node_id);

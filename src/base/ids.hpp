@@ -31,14 +31,15 @@ struct strong {
 
 using term = strong<struct term_tag>;            ///< Raft term; 0 = none
 using log_index = strong<struct log_index_tag>;  ///< position in the replicated log; the first entry is 1, 0 = none
-using group_id =
-    strong<struct group_tag, std::uint32_t>;       ///< Raft group; 0 = the only one today (docs/consensus.md 1.10)
-using boot_epoch = strong<struct boot_epoch_tag>;  ///< +1 and fsynced at each start of a node; 0 = none
-using session_epoch = strong<struct session_tag>;  ///< log index of the session's Open entry; 0 = no session
-using request_seq = strong<struct request_tag>;    ///< number of a request inside its session; the first is 1
-using grant_id = strong<struct grant_tag>;         ///< log index of the entry that granted a lock; 0 = none
+using group_id = strong<struct group_tag, std::uint32_t>;  ///< Raft group (docs/consensus.md 1.10): 0 = the meta group,
+                                                           ///< 1 to max_data_groups = those that hold data
+using boot_epoch = strong<struct boot_epoch_tag>;          ///< +1 and fsynced at each start of a node; 0 = none
+using session_epoch = strong<struct session_tag>;          ///< log index of the session's Open entry; 0 = no session
+using request_seq = strong<struct request_tag>;            ///< number of a request inside its session; the first is 1
+using grant_id = strong<struct grant_tag>;                 ///< log index of the entry that granted a lock; 0 = none
 
 inline constexpr group_id meta_group{0};
+inline constexpr std::uint32_t max_data_groups = 16;
 
 /// A fence is the index of the entry that granted it * 2^20 + a number that counts its owners (docs/consensus.md 2).
 inline constexpr int fence_sequence_bits = 20;

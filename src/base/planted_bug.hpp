@@ -28,9 +28,10 @@ enum class planted_bug : std::uint8_t {
   unscoped_gossip,            ///< swim: takes gossip of any seed list before genesis
   lazy_learner,               ///< raft: a learner acknowledges what is only written
   young_age,                  ///< engine: counts the age of a stale read from the answer, not from the question
+  open_fence,                 ///< machine: a data group goes on executing for a session behind its Fence
 };
 
-inline constexpr std::array<std::string_view, 18> planted_bug_names{"none",
+inline constexpr std::array<std::string_view, 19> planted_bug_names{"none",
                                                                     "double_vote",
                                                                     "commit_old_term",
                                                                     "early_ack",
@@ -47,6 +48,7 @@ inline constexpr std::array<std::string_view, 18> planted_bug_names{"none",
                                                                     "careless_heal",
                                                                     "unscoped_gossip",
                                                                     "lazy_learner",
-                                                                    "young_age"};
+                                                                    "young_age",
+                                                                    "open_fence"};
 
 }  // namespace coterie

@@ -79,10 +79,11 @@ constexpr bool grows_data(const Command&) {
   return true;
 }
 template <one_of<machine::add_member, machine::remove_member, machine::change_view, machine::set_read_lease,
-                 machine::open_session, machine::expire_session, machine::close_session, machine::set_activity,
-                 machine::register_runner, machine::unregister_runner, machine::lock_acquire, machine::lock_release,
-                 machine::lock_cancel, machine::unschedule_job, machine::assign_job, machine::fire_job,
-                 machine::finish_run, machine::journal_trim, machine::journal_retention>
+                 machine::open_session, machine::expire_session, machine::close_session, machine::admit_session,
+                 machine::fence_session, machine::set_activity, machine::register_runner, machine::unregister_runner,
+                 machine::lock_acquire, machine::lock_release, machine::lock_cancel, machine::unschedule_job,
+                 machine::assign_job, machine::fire_job, machine::finish_run, machine::journal_trim,
+                 machine::journal_retention>
               Command>
 constexpr bool grows_data(const Command&) {
   return false;

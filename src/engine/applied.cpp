@@ -14,14 +14,17 @@ bool engine::state::settle_replica() {
   if (replica->take_installed()) on_installed();
   if (replica->take_role_changed()) on_role();
   for (auto& a : replica->take_applied()) on_applied(a);
-  tell_growth();
   on_reads();
+  busy |= settle_data();
+  tell_growth();
+  check_barriers();
   return busy;
 }
 
 void engine::state::on_applied(applied_entry& a) {
   if (a.configuration) {
     tree_changed = true;
+    for (auto& g : data) g.next_lead = ctx.now.steady;
     return;
   }
   // The answer first: it says which request of ours the grant or claim that follows belongs to. That of a duplicate is
@@ -50,18 +53,20 @@ void engine::state::on_happening(const machine::happening& h) {
                  [&](const machine::session_opened& x) {
                    session.on_opened(x.session);
                    if (session.epoch() == x.session.epoch) jobs.on_session();
+                   for (auto& g : data) g.next_lead = ctx.now.steady;
                  },
                  [&](const machine::session_ended& x) {
                    session.on_ended(x.epoch);
                    keeper.on_ended(x.epoch);
                    if (end && x.node == ctx.self) end->closed = true;
+                   for (auto& g : data) g.next_lead = ctx.now.steady;
                  },
                  [&](const machine::lock_granted& x) { locks.on_granted(x); },
                  [&](const machine::lock_waited& x) { locks.on_waited(x); },
                  [&](const machine::run_claimed& x) { jobs.on_claimed(x); },
                  [&](const machine::journal_grew& x) { grown[x.journal] = x.last; },
                  [&](const machine::member_changed& x) {
-                   tree_changed = true;
+                   members_moved();
                    if (x.what == machine::member_change::failed) ctx.stats.add("view.failed");
                    if (x.what == machine::member_change::back) ctx.stats.add("view.back");
                    if (x.member.id == ctx.self && x.member.removed && end) end->removed = true;
@@ -85,6 +90,8 @@ void engine::state::on_happening(const machine::happening& h) {
 
 void engine::state::settle_answers() {
   for (const auto& a : outbox.take_answers()) on_answer(a);
+  for (auto& g : data)
+    for (const auto& a : g.outbox.take_answers()) on_answer(a);
 }
 
 void engine::state::on_installed() {
@@ -100,14 +107,13 @@ void engine::state::on_installed() {
   locks.on_installed();
   jobs.on_installed(m);
   relay.on_installed();
-  tree_changed = true;
+  members_moved();
 }
 
 void engine::state::on_reads() {
   for (const auto& r : replica->take_reads())
     if (!relay_up.on_answer(r)) on_read_state(r);
   for (const auto& r : relay_up.take_reads()) on_read_state(r);
-  check_barriers();
 }
 
 void engine::state::on_read_state(const raft::read_state& r) {
@@ -120,27 +126,28 @@ void engine::state::on_read_state(const raft::read_state& r) {
   if (it == barriers.end()) return;
   if (r.ok) {
     it->second.index = r.index;
-    own_age.confirmed(r.index, it->second.asked);
+    if (it->second.group == meta_group) own_age.confirmed(r.index, it->second.asked);
   } else {
     it->second.retry = ctx.now.steady + 50ms;
   }
 }
 
-void engine::state::tend_relay() {
-  if (!replica) return;
-  relay.tick(*replica);
-  if (!relay.asking() || !std::exchange(tree_changed, false)) return;
-  std::vector<relay_parent> strangers;
-  auto parents = relay_tree(tree_members(&strangers), opt.relay_fan_out).parents(ctx.self);
-  parents.insert(parents.end(), strangers.begin(), strangers.end());
-  relay.set_parents(std::move(parents));
-  relay.tick(*replica);
+void engine::state::tend_relays() {
+  each_group([&](group_parts g) {
+    g.relay.tick(g.replica);
+    if (!g.relay.asking() || !std::exchange(g.parents_due, false)) return;
+    std::vector<relay_parent> strangers;
+    const auto members_of_tree = tree_members(g.replica.core().conf(), &strangers);
+    auto parents = relay_tree(members_of_tree, opt.relay_fan_out).parents(ctx.self);
+    parents.insert(parents.end(), strangers.begin(), strangers.end());
+    g.relay.set_parents(std::move(parents));
+    g.relay.tick(g.replica);
+  });
 }
 
 // The tree is made of the living members of the registry. One that was away for long, or is new, may not know them:
 // then it asks strangers, whom only gossip knows, last of all.
-relay_members engine::state::tree_members(std::vector<relay_parent>* strangers) const {
-  const auto& conf = replica->core().conf();
+relay_members engine::state::tree_members(const raft::configuration& conf, std::vector<relay_parent>* strangers) const {
   const auto& registry = replica->machine().members();
   relay_members tree;
   for (const auto& m : members.members()) {
@@ -164,6 +171,7 @@ void engine::state::tend_session() {
     locks.on_lapsed();
     jobs.on_lapsed();
     outbox.on_session_over(w.old);
+    for (auto& g : data) g.outbox.on_session_over(w.old);
     settle_answers();
   }
   if (w.open) send_to_leader(*w.open);

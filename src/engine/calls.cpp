@@ -60,9 +60,11 @@ void engine::state::on_call(const call& c) {
                  [&](const wire::transfer_leadership& x) { begin_handover(id, x.node, deadline); },
                  [&](const wire::set_read_lease& x) { submit(id, machine::set_read_lease{x.lease}, timeout); },
                  [&](const wire::read_snapshot& x) {
+                   if (!data.empty())
+                     return ctx.refuse(id, errc::unavailable, "a cluster with data groups can't be backed up yet");
                    if (x.view != 0) return snapshots.next(id, x, *replica);
                    if (x.stale) return snapshots.begin(id, *replica);
-                   barrier(id, x, timeout);
+                   barrier(id, x, deadline);
                  },
                  [&](const wire::stop_node&) { begin_end(id, false, timeout); },
                  [&](const wire::acquire_lock& x) { locks.acquire(id, x, timeout); },
@@ -83,24 +85,26 @@ void engine::state::on_call(const call& c) {
                    submit(id, machine::journal_retention{x.journal, x.keep}, timeout);
                  },
                  [&](const wire::peek_journal& x) {
-                   if (auto now = own_state(id, x.stale)) journals.peek(id, x, *now, *replica);
+                   const auto now = own_state(id, x.stale, group_of(x.journal, opt.data_groups));
+                   if (now) journals.peek(id, x, *now, journal_log(x.journal));
                  },
                  [&](const wire::count_journal& x) {
-                   if (auto now = own_state(id, x.stale)) journals.count(id, x, *now, *replica);
+                   const auto now = own_state(id, x.stale, group_of(x.journal, opt.data_groups));
+                   if (now) journals.count(id, x, *now, journal_log(x.journal));
                  },
-                 [&](const wire::begin_process& x) { journals.begin(id, x, *replica); },
-                 [&](const wire::end_process& x) { journals.end(id, x, *replica); },
-                 [&](const wire::watch_journal& x) { journals.watch(id, x, *replica); },
+                 [&](const wire::begin_process& x) { journals.begin(id, x, journal_log(x.journal)); },
+                 [&](const wire::end_process& x) { journals.end(id, x, journal_log(x.journal)); },
+                 [&](const wire::watch_journal& x) { journals.watch(id, x, journal_log(x.journal)); },
                  [&](const wire::register_cache& x) { bus.register_cache(id, x); },
                  [&](const wire::invalidate_cache& x) { bus.invalidate(id, x, deadline); },
                  [&](const wire::list_caches&) { bus.list(id); },
                  [&](const wire::publish& x) { bus.publish(id, x); },
                  [&](const wire::listen& x) { bus.listen(id, x); },
-                 [&](const wire::list_locks& x) { read_own(id, x, timeout); },
-                 [&](const wire::list_jobs& x) { read_own(id, x, timeout); },
-                 [&](const wire::job_history& x) { read_own(id, x, timeout); },
-                 [&](const wire::reset_journal& x) { barrier(id, x, timeout); },
-                 [&](const wire::wait_visible& x) { barrier(id, x, timeout); },
+                 [&](const wire::list_locks& x) { read_own(id, x, deadline); },
+                 [&](const wire::list_jobs& x) { read_own(id, x, deadline); },
+                 [&](const wire::job_history& x) { read_own(id, x, deadline); },
+                 [&](const wire::reset_journal& x) { barrier(id, x, deadline, group_of(x.journal, opt.data_groups)); },
+                 [&](const wire::wait_visible& x) { barrier(id, x, deadline); },
              },
              c.what);
 }
@@ -110,7 +114,7 @@ void engine::state::on_cancel(call_id id) {
   jobs.cancel(id);
   bus.cancel(id);
   news.cancel(id);
-  if (replica) journals.cancel(id, *replica);
+  for (const auto& journal : journals.cancel(id)) journals.next(journal, journal_log(journal));
   member_waits.erase(id);
   handovers.erase(id);
   std::erase_if(discards, [&](const auto& d) { return d.second == id; });
@@ -121,7 +125,7 @@ void engine::state::on_cancel(call_id id) {
       ++it;
       continue;
     }
-    outbox.abandon(it->first);
+    outbox_of(it->second.group).abandon(it->first);
     it = submitted.erase(it);
   }
 }
@@ -158,9 +162,12 @@ void engine::state::submit(call_id id, machine::command_body body, duration time
     return ctx.refuse(id, errc::limit, "the disk of this node is nearly full: free space, then try again");
   if (auto ok = machine::check(body, opt.limits); !ok) return ctx.reply(id, ok.error());
   auto expected = expected_of(body);
-  auto t = outbox.submit(std::move(body), ctx.now.steady + timeout);
+  const auto group = group_for(body);
+  if (group && data.empty())
+    return ctx.refuse(id, errc::unavailable, "the cluster is not formed yet: wait, or see coterie status");
+  auto t = outbox_of(group).submit(std::move(body), ctx.now.steady + timeout);
   if (!t) return ctx.reply(id, t.error());
-  submitted[*t] = {id, std::move(expected)};
+  submitted[*t] = {id, std::move(expected), group};
   next_request_tick = std::min(next_request_tick, ctx.now.steady + 100ms);
 }
 
@@ -168,7 +175,7 @@ void engine::state::on_answer(const outbox::answered& a) {
   if (locks.on_answer(a) || jobs.on_answer(a)) return;
   const auto it = submitted.find(a.id);
   if (it == submitted.end()) return;
-  const auto [id, expected] = std::move(it->second);
+  const auto [id, expected, group] = std::move(it->second);
   submitted.erase(it);
   if (!a.what.ok()) return ctx.refuse(id, a.what.code, a.what.text.empty() ? describe(a.what.code) : a.what.text);
   ctx.reply(id, response_to(expected, a.what, replica->machine()));
@@ -178,26 +185,28 @@ void engine::state::on_answer(const outbox::answered& a) {
 
 /// Without a quorum when the caller said so.
 template <class Read>
-void engine::state::read_own(call_id id, const Read& what, duration timeout) {
-  if (!what.stale) return barrier(id, what, timeout);
+void engine::state::read_own(call_id id, const Read& what, instant deadline) {
+  if (!what.stale) return barrier(id, what, deadline);
   if (const auto now = own_state(id, *what.stale)) serve(id, what, now);
 }
 
-/// The state as this node has it now. nullopt: the call was refused, for it is not what the caller wants.
-std::optional<wire::as_of> engine::state::own_state(call_id id, const wire::staleness& wanted) {
+/// The state as this node has it now; how old it may be is known of the meta group's. nullopt: the call was refused,
+/// for it is not what the caller wants.
+std::optional<wire::as_of> engine::state::own_state(call_id id, const wire::staleness& wanted, group_id group) {
   if (!replica) {
     ctx.refuse(id, errc::unavailable, healer ? healer->situation() : "this node has no state yet: see coterie status");
     return std::nullopt;
   }
-  const auto applied = replica->core().applied();
-  const auto age = own_age.age(applied, ctx.now);
+  const auto applied = parts_of(group)->replica.core().applied();
   wire::as_of now{applied, {}};
-  if (age) now.age = std::chrono::ceil<std::chrono::milliseconds>(*age);
+  if (const auto age = group ? std::nullopt : own_age.age(applied, ctx.now))
+    now.age = std::chrono::ceil<std::chrono::milliseconds>(*age);
   const bool fit = !wanted.max_age || (now.age && *now.age <= *wanted.max_age);
   ctx.stats.add(fit ? "stale.reads" : "stale.refused");
   if (fit) return now;
-  const auto how_old = now.age ? fmt::format("may be {} ms old", now.age->count())
-                               : std::string("may be of any age, for it has heard of no quorum since its start");
+  const auto how_old =
+      now.age ? fmt::format("may be {} ms old", now.age->count())
+              : std::string("may be of any age, for it has heard of no quorum since its start, or can't tell");
   ctx.refuse(id, errc::unavailable,
              fmt::format("the state of this node, as of entry {}, {}; {} ms were asked for: ask another node, or for a "
                          "linearizable read",
@@ -207,28 +216,34 @@ std::optional<wire::as_of> engine::state::own_state(call_id id, const wire::stal
 
 // ---- linearizable reads --------------------------------------------------------------------------------------------
 
-void engine::state::barrier(call_id id, linearizable_read what, duration timeout) {
+void engine::state::barrier(call_id id, linearizable_read what, instant deadline, group_id group) {
   if (const auto* r = std::get_if<wire::reset_journal>(&what))
     if (auto ok = machine::check_journal(r->journal); !ok) return ctx.reply(id, ok.error());
   if (barriers.size() >= opt.max_calls) return ctx.refuse(id, errc::limit, "too many reads wait on this node");
   barriers[++next_round] = {
-      .call = id, .what = std::move(what), .deadline = ctx.now.steady + timeout, .retry = ctx.now.steady, .index = {}};
+      .call = id, .what = std::move(what), .deadline = deadline, .retry = ctx.now.steady, .group = group, .index = {}};
   check_barriers();
 }
 
 void engine::state::check_barriers() {
   const auto now = ctx.now.steady;
-  const bool contact = outbox::quorum_contact(replica ? &*replica : nullptr, now);
   std::vector<std::uint64_t> ids;
   for (const auto& [id, b] : barriers) ids.push_back(id);
   for (const auto id : ids) {
     const auto it = barriers.find(id);
+    if (it == barriers.end()) continue;
     auto& b = it->second;
+    const auto g = parts_of(b.group);
+    const bool contact = outbox::quorum_contact(g ? &g->replica : nullptr, now);
     b.saw_quorum |= contact;
-    if (b.index && replica->core().applied() >= *b.index) {
+    if (b.index && g->replica.core().applied() >= *b.index) {
       const auto done = std::move(b);
       barriers.erase(it);
-      serve(done.call, done.what);
+      // Of all groups, one after the other: each is asked after the call came.
+      if (std::holds_alternative<wire::wait_visible>(done.what) && done.group.value < data.size())
+        barrier(done.call, done.what, done.deadline, done.group.next());
+      else
+        serve(done.call, done.what);
     } else if (now >= b.deadline) {
       if (contact)
         ctx.refuse(b.call, errc::timeout, "a quorum is there, but the read was not confirmed in time: try again");
@@ -243,10 +258,10 @@ void engine::state::check_barriers() {
       again.asked = ctx.now;
       const auto fresh = ++next_round;
       barriers[fresh] = std::move(again);
-      if (relay.parent())
-        relay_up.read(ctx.self, fresh);
+      if (g->relay.parent())
+        g->relay_up.read(ctx.self, fresh);
       else
-        replica->core().read_index(fresh, now);
+        g->replica.core().read_index(fresh, now);
     }
   }
 }
@@ -257,7 +272,7 @@ void engine::state::serve(call_id id, const linearizable_read& what, const std::
       overloaded{
           [&](const wire::wait_visible&) { ctx.reply(id, wire::done{}); },
           [&](const wire::read_snapshot&) { snapshots.begin(id, *replica); },
-          [&](const wire::reset_journal& x) { journals.reset(id, x.journal, *replica); },
+          [&](const wire::reset_journal& x) { journals.reset(id, x.journal, journal_log(x.journal)); },
           [&](const wire::list_locks& x) { begin_lock_list(id, x.name, as_of); },
           [&](const wire::list_jobs& x) {
             wire::job_list out{{}, as_of};
@@ -276,7 +291,7 @@ void engine::state::serve(call_id id, const linearizable_read& what, const std::
           [&](const wire::job_history& x) {
             if (!m.jobs().contains(x.id))
               return ctx.refuse(id, errc::not_found, fmt::format("there is no job '{}': see coterie job list", x.id));
-            const auto r = replica->fresh_read();
+            const auto r = ctx.fresh_read();
             history_reads[r] = {id, as_of};
             ctx.emit(read{.id = r,
                           .in = disk::space::state,

@@ -15,6 +15,13 @@ constexpr std::size_t mesh_size = 32;  // up to this many members everybody keep
 constexpr duration join_period = 1s;
 constexpr duration stand_back_for = 5s;   // longer than it takes to be told again
 constexpr duration forgotten_after = 3s;  // without a word of a leader
+
+bool is_of_a_log(const wire::peer_message& m) {
+  return std::holds_alternative<raft::message>(m) || std::holds_alternative<wire::forward>(m) ||
+         std::holds_alternative<wire::forward_refused>(m) || std::holds_alternative<wire::fetch>(m) ||
+         std::holds_alternative<wire::fetched>(m) || std::holds_alternative<wire::snapshot_chunk>(m) ||
+         std::holds_alternative<wire::snapshot_ack>(m);
+}
 }  // namespace
 
 swim::hello engine::state::own_hello() const {
@@ -30,7 +37,8 @@ swim::hello engine::state::own_hello() const {
   }
   h.version = opt.version;
   h.start = ctx.start;
-  h.log_end = ctx.recovered_end;
+  h.log_end = ctx.recovered_ends[0];
+  if (genesis) h.data_log_ends.assign(ctx.recovered_ends.begin() + 1, ctx.recovered_ends.begin() + 1 + opt.data_groups);
   return h;
 }
 
@@ -50,7 +58,7 @@ void engine::state::on_stream_down(const stream_down& e) {
   if (down.refused) members.on_refused(down.who, ctx.now);
   if (!down.last) return;
   if (genesis) genesis->on_stream_down(down.who, ctx.now.steady);
-  if (replica) replica->on_unreachable(down.who, down.refused);
+  each_group([&](group_parts g) { g.replica.on_unreachable(down.who, down.refused); });
   // A process that is gone refuses at once: the sooner it is asked, the sooner that is known.
   if (!down.refused) links.keep({down.who});
 }
@@ -83,7 +91,11 @@ void engine::state::on_frame(const frame_in& f) {
     ctx.stats.add("frame.before_hello");
     return links.hang_up(f.id);
   }
-  on_peer(*from, std::move(e->body));
+  if (!e->group) return on_peer(*from, std::move(e->body));
+  if (const auto parts = parts_of(e->group); parts && is_heard_of(*from, e->body))
+    on_log_message(*from, e->body, *parts);
+  else
+    ctx.stats.add("frame.other_group");
 }
 
 void engine::state::on_hello(stream_id id, const swim::hello& h) {
@@ -105,6 +117,14 @@ void engine::state::on_hello(stream_id id, const swim::hello& h) {
     const auto text = fmt::format("{} at {} {}", h.name, h.advertise.str(), ok.error().message);
     const bool first = !genesis && std::exchange(last_refusal, text) != text;
     ctx.log(first ? log_level::warn : log_level::debug, text);
+    return links.hang_up(id);
+  }
+  // A digest has who has a seed list, and so a log.
+  if (genesis && h.digest != 0 && h.data_log_ends.size() != opt.data_groups) {
+    const auto text = fmt::format("{} at {} has {} data groups, this node {}: start all with the same number", h.name,
+                                  h.advertise.str(), h.data_log_ends.size(), opt.data_groups);
+    if (std::exchange(last_refusal, text) != text) ctx.log(log_level::warn, text);
+    ctx.stats.add("hello.other_groups");
     return links.hang_up(id);
   }
   links.bind(id, h.id, h.epoch);
@@ -160,16 +180,25 @@ std::optional<wire::join_answer> engine::state::judge(const swim::hello& h) {
   for (const auto& [epoch, s] : replica->machine().sessions())
     if (s.node == h.id && s.boot > h.epoch) return outdated("a later start of it had a session");
   // Said at the first hello of a start only: from then on it acknowledges more than it began with.
-  if (first && replica->leading())
-    for (const auto& p : replica->core().progress())
-      if (p.id == h.id && h.log_end < std::min(p.match, replica->core().commit()))
-        return outdated(fmt::format("its log ends at {}, it had acknowledged {}", h.log_end, p.match));
+  if (!first) return std::nullopt;
+  const auto forgotten = [&](const coterie::engine::replica& r, log_index last) -> std::optional<log_index> {
+    if (r.leading())
+      for (const auto& p : r.core().progress())
+        if (p.id == h.id && last < std::min(p.match, r.core().commit())) return p.match;
+    return std::nullopt;
+  };
+  if (const auto had = forgotten(*replica, h.log_end))
+    return outdated(fmt::format("its log ends at {}, it had acknowledged {}", h.log_end, *had));
+  for (std::size_t i = 0; i < std::min(data.size(), h.data_log_ends.size()); ++i)
+    if (const auto had = forgotten(data[i].replica, h.data_log_ends[i]))
+      return outdated(
+          fmt::format("its log of group {} ends at {}, it had acknowledged {}", i + 1, h.data_log_ends[i], *had));
   return std::nullopt;
 }
 
 void engine::state::on_peer(node_id from, wire::peer_message what) {
   if (!is_heard_of(from, what)) return ctx.stats.add("frame.other_scope");
-  // What belongs to the log is heard only by nodes of one cluster.
+  if (const auto parts = parts_of(meta_group); parts && is_of_a_log(what)) return on_log_message(from, what, *parts);
   const auto formed = [&] { return replica.has_value(); };
   std::visit(overloaded{
                  [&](const swim::hello&) {},
@@ -181,13 +210,8 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  },
                  [&](const swim::stream_ping& m) { members.on_stream_ping(from, m, ctx.now); },
                  [&](const swim::stream_ack& m) { members.on_stream_ack(m, ctx.now); },
-                 [&](const raft::message& m) {
-                   if (formed() && m.from == from && m.to == ctx.self) on_raft(from, m);
-                 },
                  [&](const wire::join_request& m) { on_join_request(from, m); },
                  [&](const wire::join_answer& m) { on_join_answer(m); },
-                 [&](const wire::forward& m) { on_forward(from, m); },
-                 [&](const wire::forward_refused& m) { on_forward_refused(m); },
                  [&](const wire::hand_over& m) {
                    if (formed() && replica->leading())
                      std::ignore = replica->core().transfer_leadership(m.to, ctx.now.steady);
@@ -203,18 +227,12 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  [&](wire::lock_reply& m) { inquiries.on_reply(std::move(m)); },
                  [&](const wire::fetch& m) { relay.on_fetch(from, m, replica ? &*replica : nullptr); },
                  [&](const wire::fetched& m) {
-                   if (healer) return healer->on_fetched(from, m);
-                   if (formed() && !relay.on_fetched(from, m, *replica)) on_forked();
+                   if (healer) healer->on_fetched(from, m);
                  },
                  [&](const wire::snapshot_chunk& m) {
-                   if (healer) return healer->on_chunk(from, m);
-                   if (!formed()) return;
-                   replica->on_chunk(from, m, relay.expects_state(from));
-                   relay.on_chunk(from);
+                   if (healer) healer->on_chunk(from, m);
                  },
-                 [&](const wire::snapshot_ack& m) {
-                   if (formed()) replica->on_chunk_ack(from, m);
-                 },
+                 [&](const auto&) {},
                  [&](const wire::invalidations& m) { bus.on_invalidations(from, m); },
                  [&](const wire::invalidation_ack& m) { bus.on_ack(from, m); },
                  [&](const wire::invalidation_pull& m) { bus.on_pull(from, m); },
@@ -224,13 +242,35 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
              what);
 }
 
+// What is about the log of one group.
+void engine::state::on_log_message(node_id from, const wire::peer_message& what, group_parts g) {
+  std::visit(overloaded{
+                 [&](const raft::message& m) {
+                   if (m.from == from && m.to == ctx.self) on_raft(from, m, g);
+                 },
+                 [&](const wire::forward& m) { on_forward(from, m, g); },
+                 [&](const wire::forward_refused& m) { on_forward_refused(m, g); },
+                 [&](const wire::fetch& m) { g.relay.on_fetch(from, m, &g.replica); },
+                 [&](const wire::fetched& m) {
+                   if (!g.relay.on_fetched(from, m, g.replica)) on_forked();
+                 },
+                 [&](const wire::snapshot_chunk& m) {
+                   g.replica.on_chunk(from, m, g.relay.expects_state(from));
+                   g.relay.on_chunk(from);
+                 },
+                 [&](const wire::snapshot_ack& m) { g.replica.on_chunk_ack(from, m); },
+                 [&](const auto&) { ctx.stats.add("frame.other_group"); },
+             },
+             what);
+}
+
 // Reads of nodes that take this one for their parent, or for the leader, go on to whoever leads; the answers come back.
-void engine::state::on_raft(node_id from, const raft::message& m) {
-  const bool leads = replica->core().current_role() == raft::role::leader;
+void engine::state::on_raft(node_id from, const raft::message& m, group_parts g) {
+  const bool leads = g.replica.core().current_role() == raft::role::leader;
   if (const auto* r = std::get_if<raft::read_request>(&m.body); r != nullptr && !leads)
-    return relay_up.read(from, r->id);
-  if (const auto* a = std::get_if<raft::read_response>(&m.body); a != nullptr && relay_up.on_answer(from, *a)) return;
-  replica->on_message(m);
+    return g.relay_up.read(from, r->id);
+  if (const auto* a = std::get_if<raft::read_response>(&m.body); a != nullptr && g.relay_up.on_answer(from, *a)) return;
+  g.replica.on_message(m);
 }
 
 bool engine::state::settle_genesis() {
@@ -265,11 +305,14 @@ void engine::state::form() {
   initial = {};
   initial.self = ctx.self;
   initial.boot = ctx.boot;
-  if (!r.log.snapshot.index && a.committed && a.committed->lists(ctx.self)) {
-    r.log.snapshot = founder_base(*a.committed);
-    r.log.applied = r.log.snapshot.index;
-    r.log.hard.current = std::max(r.log.hard.current, r.log.snapshot.when);
-  }
+  const auto found = [&](raft::recovered& log) {
+    if (log.snapshot.index || !a.committed || !a.committed->lists(ctx.self)) return;
+    log.snapshot = founder_base(*a.committed);
+    log.applied = log.snapshot.index;
+    log.hard.current = std::max(log.hard.current, log.snapshot.when);
+  };
+  found(r.log);
+  for (auto& g : r.data) found(g.log);
   if (a.committed)
     for (const auto& s : a.committed->seeds)
       if (s.id && !links.where(s.id)) links.learn(s.id, s.at);
@@ -283,13 +326,21 @@ void engine::state::form() {
   links.close_to(ctx.self);
   for (const auto& [id, h] : std::exchange(out_of_scope, {}))
     if (links.up(id)) introduce(h);
-  if (whole) replica->tick();
+  if (whole) each_group([](group_parts g) { g.replica.tick(); });
 }
 
 void engine::state::begin_log(recovered_state r) {
-  replica.emplace(ctx, links, disk, std::move(r));
-  for (const auto& [id, m] : replica->machine().members())
-    if (!m.removed && !links.up(id)) links.learn(id, m.at);
+  machine::machine m(opt.limits);
+  restore(m, r);
+  replica.emplace(ctx, links, disk, meta_group, r, std::move(m));
+  bool others = false;
+  for (const auto& [id, member] : replica->machine().members()) {
+    if (member.removed) continue;
+    others |= id != ctx.self;
+    if (!links.up(id)) links.learn(id, member.at);
+  }
+  if (others) replica->core().wait_for_others();
+  begin_data(r.data, others);
 }
 
 // What was damaged is replaced on the disk: now this is a node like others that were started again.
@@ -321,7 +372,7 @@ bool engine::state::settle_members() {
                },
                a);
   }
-  tree_changed |= !out.events.empty();
+  if (!out.events.empty()) members_moved();
   for (const auto& e : out.events) {
     if (e.who.info.id == ctx.self) {  // its tags
       say(e);
@@ -372,6 +423,10 @@ void engine::state::dial_members() {
       for (const auto id : conf.members())
         if (all || id == replica->leader()) wanted.push_back(id);
     for (const auto id : relay.likely_parents()) wanted.push_back(id);
+    for (const auto& g : data) {
+      for (const auto id : g.relay.likely_parents()) wanted.push_back(id);
+      if (conf.contains(ctx.self) && g.replica.leader()) wanted.push_back(g.replica.leader());
+    }
   }
   links.keep(wanted);
 }
@@ -388,9 +443,7 @@ void engine::state::seek_membership() {
   if (!replica || (end && !end->leaving)) return;
   const auto* m = replica->machine().member(ctx.self);
   // Its vote may be needed until the configuration is without it: of two nodes, it may be the only one.
-  const auto& c = replica->core();
-  if (m && m->removed && !end && c.conf_committed() && !c.conf().contains(ctx.self))
-    return on_ended(end_of_identity::removed);
+  if (m && m->removed && !end && is_out(ctx.self)) return on_ended(end_of_identity::removed);
   const bool forgotten =
       (end && end->removed && replica->leader() != ctx.self) ||
       (!replica->leading() && ctx.now.steady - replica->core().last_leader_contact() > forgotten_after);
@@ -428,9 +481,7 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
   }
   if (const auto* m = replica->machine().member(r.id)) {
     // It is out only when no majority needs it any more.
-    const auto& c = replica->core();
-    if (m->removed && (!c.conf_committed() || c.conf().contains(r.id)))
-      return answer(later, "its vote still counts for a moment");
+    if (m->removed && !is_out(r.id)) return answer(later, "its vote still counts for a moment");
     if (m->removed) return answer(removed, "this node was removed from the cluster");
     if (m->name == r.name && m->at == r.at) return answer(accepted, "");
   }
@@ -485,7 +536,7 @@ void engine::state::on_join_answer(const wire::join_answer& a) {
       return;
     case wire::join_verdict::elsewhere:
       if (std::exchange(told_to_wait, a.reason) != a.reason) ctx.log(log_level::error, a.reason);
-      if (replica) replica->core().stand_back(ctx.now.steady + stand_back_for, ctx.now.steady);
+      each_group([&](group_parts g) { g.replica.core().stand_back(ctx.now.steady + stand_back_for, ctx.now.steady); });
       return;
     case wire::join_verdict::refused:
       if (!is_member()) halt(false, "join refused: " + a.reason);

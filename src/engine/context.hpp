@@ -17,14 +17,16 @@ struct context {
   const options* opt = nullptr;
   node_id self;
   boot_epoch boot;
-  std::uint64_t start = 0;  ///< drawn anew: tells two starts of one boot apart
-  log_index recovered_end;  ///< where the log ended at this start
-  cluster_id cluster;       ///< zero until formed
+  std::uint64_t start = 0;    ///< drawn anew: tells two starts of one boot apart
+  log_ends recovered_ends{};  ///< where the logs ended at this start
+  cluster_id cluster;         ///< zero until formed
   times now;
   std::vector<action>* out = nullptr;
   rng random;
   counters stats;
+  std::uint64_t last_read = 0, last_ticket = 0;  ///< handed out; numbers are of the whole node
 
+  read_id fresh_read() { return read_id(++last_read); }
   template <class A>
   void emit(A&& a) {
     out->emplace_back(std::forward<A>(a));

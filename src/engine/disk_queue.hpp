@@ -14,6 +14,7 @@ namespace coterie::engine {
 // Who waits for a write.
 struct nobody {};
 struct raft_persist {
+  group_id group;
   std::uint64_t sequence = 0;
   std::vector<raft::message> then_send;
 };
@@ -26,10 +27,13 @@ struct cursor_saved {
   std::uint64_t token = 0;
 };  ///< token: of the `process` it ends, 0 = none
 struct chunk_saved {
+  group_id group;
   node_id from;
   std::uint64_t transfer = 0, number = 0;
 };
-struct snapshot_installed {};
+struct snapshot_installed {
+  group_id group;
+};
 struct end_saved {
   end_of_identity why = end_of_identity::left;
 };  ///< this identity is over, and the next start will know it
@@ -46,16 +50,16 @@ class disk_queue {
     if (sync) last_synced_ = sequence;
     ctx_.emit(coterie::engine::write{sequence, sync, std::move(what), quiet});
   }
-  void install_chunk(std::vector<disk::item> items, write_waiter who) {
-    ctx_.emit(coterie::engine::install_chunk{enqueue(std::move(who)), std::move(items)});
+  void install_chunk(group_id g, std::vector<disk::item> items, write_waiter who) {
+    ctx_.emit(coterie::engine::install_chunk{enqueue(std::move(who)), std::move(items), disk::state_of(g)});
   }
-  void install_commit(disk::batch what, write_waiter who) {
-    ctx_.emit(coterie::engine::install_commit{enqueue(std::move(who)), std::move(what)});
+  void install_commit(group_id g, disk::batch what) {
+    ctx_.emit(coterie::engine::install_commit{enqueue(snapshot_installed{g}), std::move(what), disk::state_of(g)});
   }
-  /// Runs after everything that is on its way now: at once (false) when nothing is.
-  bool after_pending(std::vector<raft::message> messages) {
+  /// Runs after everything of that group's log that is on its way now: at once (false) when nothing is.
+  bool after_pending(group_id g, std::vector<raft::message> messages) {
     for (auto it = waiting_.rbegin(); it != waiting_.rend(); ++it)
-      if (auto* p = std::get_if<raft_persist>(&it->who)) {
+      if (auto* p = std::get_if<raft_persist>(&it->who); p != nullptr && p->group == g) {
         for (auto& m : messages) p->then_send.push_back(std::move(m));
         return true;
       }

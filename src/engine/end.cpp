@@ -53,7 +53,7 @@ void engine::state::tend_end() {
   if (!late && (held || (now < e.drain_until && contact && !jobs.idle()))) return;
   if (e.leaving && !e.removed) {
     // A leader hands over first, so that its own removal is somebody else's work.
-    if (!late && hand_over()) return;
+    if (!late && hand_over_all()) return;
     if (!held && now >= e.next_removal) {
       e.next_removal = now + removal_period;
       send_to_leader(machine::remove_member{ctx.self, true});
@@ -63,8 +63,7 @@ void engine::state::tend_end() {
   }
   // Out of the registry, but its vote may still be needed to take it out of the configuration (thesis 4.2.2).
   if (e.leaving && !e.out) {
-    const auto& c = replica->core();
-    e.out = c.conf_committed() && !c.conf().contains(ctx.self);
+    e.out = is_out(ctx.self);
     if (!e.out) return;
   }
   if (!e.session_abandoned) {
@@ -74,7 +73,7 @@ void engine::state::tend_end() {
     if (!e.closed && contact) return;
   }
   if (!e.closed && contact && !late) return;
-  if (!e.leaving && !late && contact && hand_over()) return;
+  if (!e.leaving && !late && contact && hand_over_all()) return;
   e.done = true;
   ctx.reply(e.call, wire::done{});
   if (!e.leaving) return halt(true, "stopped");
@@ -93,15 +92,21 @@ void engine::state::give_up_leaving() {
 
 // As the leader: asks a voter that answers to take over, first one whose disk has room. True while there are other
 // voters, so while it may happen yet.
-bool engine::state::hand_over() {
-  if (!replica || replica->leader() != ctx.self) return false;
-  auto& c = replica->core();
+bool engine::state::hand_over(coterie::engine::replica& r) {
+  if (r.leader() != ctx.self) return false;
+  auto& c = r.core();
   if (c.conf().voters.size() <= 1) return false;
   auto followers = c.progress();
   std::stable_partition(followers.begin(), followers.end(), [&](const auto& p) { return has_room(p.id); });
   for (const auto& p : followers)
     if (c.conf().is_voter(p.id) && p.recently_active && c.transfer_leadership(p.id, ctx.now.steady)) break;
   return true;
+}
+
+bool engine::state::hand_over_all() {
+  bool under_way = false;
+  each_group([&](group_parts g) { under_way |= hand_over(g.replica); });
+  return under_way;
 }
 
 bool engine::state::has_room(node_id id) const {
@@ -113,11 +118,13 @@ bool engine::state::has_room(node_id id) const {
 void engine::state::relieve() {
   if (!low_disk || end || ctx.now.steady < next_relief) return;
   next_relief = ctx.now.steady + relief_patience;
-  const auto& c = replica->core();
-  const auto fit = [&](const auto& p) { return c.conf().is_voter(p.id) && p.recently_active && has_room(p.id); };
-  if (std::ranges::none_of(c.progress(), fit) || !hand_over()) return;
-  ctx.stats.add("disk.handed_over");
-  ctx.log(log_level::warn, "the disk of this leader is nearly full: another voter is asked to lead");
+  each_group([&](group_parts g) {
+    const auto& c = g.replica.core();
+    const auto fit = [&](const auto& p) { return c.conf().is_voter(p.id) && p.recently_active && has_room(p.id); };
+    if (!g.replica.leading() || std::ranges::none_of(c.progress(), fit) || !hand_over(g.replica)) return;
+    ctx.stats.add("disk.handed_over");
+    ctx.log(log_level::warn, "the disk of this leader is nearly full: another voter is asked to lead");
+  });
 }
 
 // An operator's wish, from whatever node: repeated to whoever leads until it is so.

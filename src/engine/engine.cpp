@@ -36,7 +36,7 @@ context make_context(const options& o, const recovered_state& r, const times& no
   c.now = now;
   c.random = rng(seed);
   c.start = c.random.next();
-  c.recovered_end = r.log.last();
+  c.recovered_ends = r.ends();
   return c;
 }
 
@@ -80,7 +80,7 @@ void engine::state::halt(bool ok, std::string reason) {
 }
 
 void engine::state::step(std::span<const event> turn) {
-  if (replica) replica->core().read_clocks(ctx.now);
+  each_group([&](group_parts g) { g.replica.core().read_clocks(ctx.now); });
   for (const auto& e : turn) handle(e);
   if (!halted_ && !failed) settle();
 }
@@ -129,30 +129,38 @@ void engine::state::on_disk_failed(const disk_failed& f) {
 
 void engine::state::on_read(const read_done& r) {
   if (!replica) return;
-  if (replica->owns(r.id)) return replica->on_read(r);
-  if (!snapshots.on_read(r) && !journals.on_read(r, *replica)) on_history(r);
+  bool owned = false;
+  each_group([&](group_parts g) {
+    if (!owned && g.replica.owns(r.id)) owned = true, g.replica.on_read(r);
+  });
+  if (owned || snapshots.on_read(r)) return;
+  if (const auto* journal = journals.read_by(r.id)) return journals.on_read(r, journal_log(*journal));
+  on_history(r);
 }
 
 void engine::state::on_written(std::uint64_t sequence) {
   for (const auto& w : disk.on_written(sequence)) {
     // An identity that is over promises nothing any more: a vote or an acknowledgement that waited for its write stays.
     if (failed && !std::holds_alternative<end_saved>(w)) continue;
-    std::visit(overloaded{
-                   [](const nobody&) {},
-                   [&](const raft_persist& x) { replica->on_written(x); },
-                   [&](const genesis_persist& x) {
-                     genesis->on_persisted(x.sequence, ctx.now.steady);
-                     if (const auto d = discards.extract(x.sequence)) ctx.reply(d.mapped(), wire::done{});
-                   },
-                   [&](const cursor_saved& x) { journals.on_saved(x, *replica); },
-                   [&](const chunk_saved& x) { healer ? healer->on_chunk_saved(x) : replica->on_chunk_saved(x); },
-                   [&](const snapshot_installed&) { healer ? on_healed() : replica->on_installed(); },
-                   [&](const end_saved& x) {
-                     if (x.why == end_of_identity::left) return halt(true, "left");
-                     halt(false, farewell(x.why));
-                   },
-               },
-               w);
+    std::visit(
+        overloaded{
+            [](const nobody&) {},
+            [&](const raft_persist& x) { parts_of(x.group)->replica.on_written(x); },
+            [&](const genesis_persist& x) {
+              genesis->on_persisted(x.sequence, ctx.now.steady);
+              if (const auto d = discards.extract(x.sequence)) ctx.reply(d.mapped(), wire::done{});
+            },
+            [&](const cursor_saved& x) { journals.on_saved(x, journal_log(x.journal)); },
+            [&](const chunk_saved& x) {
+              healer ? healer->on_chunk_saved(x) : parts_of(x.group)->replica.on_chunk_saved(x);
+            },
+            [&](const snapshot_installed& x) { healer ? on_healed() : parts_of(x.group)->replica.on_installed(); },
+            [&](const end_saved& x) {
+              if (x.why == end_of_identity::left) return halt(true, "left");
+              halt(false, farewell(x.why));
+            },
+        },
+        w);
   }
 }
 
@@ -160,12 +168,15 @@ void engine::state::run_timers() {
   const auto now = ctx.now.steady;
   if (now >= members.next_wake()) members.tick(ctx.now);
   if (genesis && now >= genesis->next_wake()) genesis->tick(now);
-  if (replica && now >= replica->next_wake()) replica->tick();
+  each_group([&](group_parts g) {
+    if (now >= g.replica.next_wake()) g.replica.tick();
+  });
   if (healer && now >= healer->next_wake()) healer->tick();
   bus.tick();
   if (now >= next_request_tick) {
     next_request_tick = now + request_period;
     outbox.tick(replica ? &*replica : nullptr);
+    for (auto& g : data) g.outbox.tick(&g.replica);
     locks.tick(outbox::quorum_contact(replica ? &*replica : nullptr, now));
     inquiries.tick();
     check_barriers();
@@ -191,12 +202,16 @@ bool engine::state::settle_once() {
   busy |= settle_members();
   busy |= settle_replica();
   if (halted_) return false;
-  tend_relay();
+  tend_relays();
   tend_session();
   lead();
+  lead_data();
+  relieve();
   busy |= settle_locks();
-  outbox.pump(session.epoch(), replica ? &*replica : nullptr, relay_up, relay.parent());
-  if (replica) relay_up.flush(*replica, relay.parent());
+  each_group([&](group_parts g) {
+    g.outbox.pump(session.epoch(), &g.replica, g.relay_up, g.relay.parent());
+    g.relay_up.flush(g.replica, g.relay.parent());
+  });
   settle_answers();
   if (end) tend_end();
   busy |= settle_replica();
@@ -218,8 +233,13 @@ instant engine::state::next_wake() const {
   if (healer) t = std::min(t, healer->next_wake());
   if (replica) t = std::min({t, replica->next_wake(), relay.next_wake(), relay_up.next_wake()});
   if (replica && replica->leading()) t = std::min({t, keeper.next_wake(), next_lead});
-  if (outbox.pending() > 0 || !barriers.empty() || !member_waits.empty() || !handovers.empty())
-    t = std::min(t, next_request_tick);
+  bool pending = outbox.pending() > 0;
+  for (const auto& g : data) {
+    t = std::min({t, g.replica.next_wake(), g.relay.next_wake(), g.relay_up.next_wake()});
+    if (g.replica.leading()) t = std::min(t, g.next_lead);
+    pending |= g.outbox.pending() > 0;
+  }
+  if (pending || !barriers.empty() || !member_waits.empty() || !handovers.empty()) t = std::min(t, next_request_tick);
   t = std::min(t, std::max(std::min(locks.next_wake(), inquiries.next_wake()), next_request_tick));
   if (end) t = std::min(t, ctx.now.steady + 50ms);
   return t;
@@ -245,13 +265,16 @@ instant engine::next_wake() const { return state_->next_wake(); }
 
 engine::view engine::look() const {
   const auto& s = *state_;
+  std::vector<view::group> data;
+  for (const auto& g : s.data) data.push_back({&g.replica.core(), &g.replica.machine()});
   return {s.replica ? &s.replica->core() : nullptr,
           s.replica ? &s.replica->machine() : nullptr,
           &s.members,
           s.genesis ? &*s.genesis : nullptr,
           &s.ctx.stats,
           s.session.epoch(),
-          s.session.validity()};
+          s.session.validity(),
+          std::move(data)};
 }
 
 }  // namespace coterie::engine

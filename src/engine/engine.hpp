@@ -34,10 +34,13 @@ struct options {
   std::size_t max_calls = 65'536, max_inflight_requests = 4'096;
   std::size_t compact_after_entries = 100'000, compact_after_bytes = 64u << 20, keep_entries = 10'000;
   std::size_t snapshot_chunk_bytes = 256u << 10;
-  std::size_t snapshot_rate = 256u << 20;  ///< bytes a second that a node sends of its state, to all who need it
+  std::size_t snapshot_rate = 256u << 20;  ///< bytes a second that a node sends of a group's state, to all who need it
   std::size_t max_events = 4'096;          ///< ring of recent events for event streams
   std::size_t max_channel = 64, max_body = 65'536;
   std::size_t invalidation_ring = 4'096;
+  /// Raft groups beside the meta group, for journals (docs/consensus.md 1.10): 0 or a power of two up to 16, the same
+  /// on all nodes, and fixed when the cluster is made.
+  std::uint32_t data_groups = 0;
   std::size_t max_kept_locks = 1'000;  ///< locks that a node keeps for its next caller; 0 = none
   duration keep_locks = 10s;           ///< without use; and one that others wanted first is not kept for so long
   std::size_t relay_fan_out = 8;       ///< nodes that one feeds (docs/consensus.md 1.3)
@@ -74,6 +77,11 @@ class engine {
     const counters* stats = nullptr;  ///< of the engine's own parts
     session_epoch session;
     lease validity;
+    struct group {
+      const raft::core* raft;
+      const machine::machine* machine;
+    };
+    std::vector<group> data;  ///< data groups, from group 1 on
   };
   view look() const;
 

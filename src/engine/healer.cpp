@@ -72,7 +72,7 @@ void healer::on_chunk(node_id from, const wire::snapshot_chunk& c) {
     if (from == asked_) turn_to_next();
     return;
   }
-  switch (receive(receiving_, from, c, ctx_, disk_)) {
+  switch (receive(receiving_, meta_group, from, c, ctx_, disk_)) {
     case chunk_verdict::refused:
       answer(false);
       return turn_to_next();
@@ -88,7 +88,7 @@ void healer::on_chunk(node_id from, const wire::snapshot_chunk& c) {
   r.committing = true;
   deadline_ = ctx_.now.steady + patience;
   kept_ = !careless && continues(r.meta, r.chain);
-  disk_.install_commit(installed_writes(r.meta, r.chain, kept_), snapshot_installed{});
+  disk_.install_commit(meta_group, installed_writes(meta_group, r.meta, r.chain, kept_));
 }
 
 /// Whether the entries behind this state were written behind it.

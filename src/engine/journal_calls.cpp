@@ -21,9 +21,9 @@ cursor journal_calls::at(std::string_view journal) const {
 }
 
 void journal_calls::read_entries(const reading& r, std::uint64_t after, std::uint32_t max, replica& rep) {
-  const auto id = rep.fresh_read();
+  const auto id = ctx_.fresh_read();
   ctx_.emit(read{.id = id,
-                 .in = disk::space::state,
+                 .in = disk::state_of(rep.group()),
                  .from = machine::entry_key(r.journal, after + 1),
                  .to = machine::entry_key(r.journal, ~0ull),
                  .max_items = std::clamp<std::uint32_t>(max, 1, 10'000),
@@ -105,9 +105,13 @@ void journal_calls::next(const std::string& journal, replica& rep) {
   start(journal, call, max, rep);
 }
 
-bool journal_calls::on_read(const read_done& r, replica& rep) {
+const std::string* journal_calls::read_by(read_id id) const {
+  const auto it = reads_.find(id);
+  return it == reads_.end() ? nullptr : &it->second.journal;
+}
+
+void journal_calls::on_read(const read_done& r, replica& rep) {
   const auto it = reads_.find(r.id);
-  if (it == reads_.end()) return false;
   const auto what = it->second;
   reads_.erase(it);
   wire::entries list{{}, 0, what.as_of};
@@ -118,26 +122,25 @@ bool journal_calls::on_read(const read_done& r, replica& rep) {
       ctx_.log(log_level::error, fmt::format("an entry of {} does not decode: the disk is damaged", what.journal));
       ctx_.refuse(what.call, errc::closed, fmt::format("an entry of {} does not decode", what.journal));
       if (what.process) next(what.journal, rep);
-      return true;
+      return;
     }
     list.list.push_back(std::move(*e));
   }
   if (!what.process) {
     ctx_.reply(what.call, std::move(list));
-    return true;
+    return;
   }
   const auto q = queues_.find(what.journal);
-  if (q == queues_.end() || !q->second.now || q->second.now->call != what.call) return true;  // cancelled meanwhile
+  if (q == queues_.end() || !q->second.now || q->second.now->call != what.call) return;  // cancelled meanwhile
   if (list.list.empty()) {
     ctx_.reply(what.call, std::move(list));
     next(what.journal, rep);
-    return true;
+    return;
   }
   auto& t = *q->second.now;
   for (const auto& e : list.list) t.batch.push_back({e.id, e.ordinal});
   list.token = t.token;
   ctx_.reply(what.call, std::move(list), false);
-  return true;
 }
 
 void journal_calls::end(call_id id, const wire::end_process& e, replica& rep) {
@@ -198,14 +201,14 @@ void journal_calls::on_grew(const std::string& journal, std::uint64_t last) {
     if (name == journal && last > at(journal).id) ctx_.reply(id, wire::journal_ready{}, false);
 }
 
-void journal_calls::cancel(call_id id, replica& rep) {
+std::vector<std::string> journal_calls::cancel(call_id id) {
   watchers_.erase(id);
   std::vector<std::string> ended;
   for (auto& [name, q] : queues_) {
     std::erase_if(q.waiting, [&](const auto& w) { return w.first == id; });
     if (q.now && q.now->call == id) ended.push_back(name);
   }
-  for (const auto& name : ended) next(name, rep);
+  return ended;
 }
 
 }  // namespace coterie::engine

@@ -17,6 +17,7 @@ namespace coterie::engine {
 
 class journal_calls {
  public:
+  // Each call comes with the replica of the group that has the journal.
   using cursor_map = std::map<std::string, cursor, std::less<>>;
   journal_calls(context& c, disk_queue& d, cursor_map cursors) : ctx_(c), disk_(d), cursors_(std::move(cursors)) {}
 
@@ -28,9 +29,12 @@ class journal_calls {
   /// After a read barrier: the cursor goes to the head.
   void reset(call_id, const std::string& journal, const replica&);
   void watch(call_id, const wire::watch_journal&, const replica&);
-  void cancel(call_id, replica&);
+  /// The journals in whose line the next one is to come: next().
+  std::vector<std::string> cancel(call_id);
+  void next(const std::string& journal, replica&);
 
-  bool on_read(const read_done&, replica&);
+  const std::string* read_by(read_id) const;  ///< whose entries are read under that number; null: none's
+  void on_read(const read_done&, replica&);
   void on_saved(const cursor_saved&, replica&);
   void on_grew(const std::string& journal, std::uint64_t last);
 
@@ -56,7 +60,6 @@ class journal_calls {
   };
 
   void start(const std::string& journal, call_id, std::uint32_t max, replica&);
-  void next(const std::string& journal, replica&);
   void read_entries(const reading&, std::uint64_t after, std::uint32_t max, replica&);
   void save(const std::string& journal, cursor, call_id, std::uint64_t token = 0);
   cursor at(std::string_view journal) const;

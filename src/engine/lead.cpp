@@ -13,7 +13,6 @@ namespace coterie::engine {
 namespace {
 constexpr duration lead_period = 100ms;
 constexpr std::size_t max_duties = 256;
-constexpr std::uint64_t caught_up = 1'000;  // entries behind at which a standby may get a vote
 }  // namespace
 
 void engine::state::on_role() {
@@ -98,7 +97,6 @@ void engine::state::lead() {
     keeper.on_expiring(e);
     ctx.log(log_level::info, fmt::format("session of {} expires", name_of(e)));
   }
-  relieve();
   reconcile_configuration();
   if (last_duty > replica->core().applied()) return;
   reconcile_view();
@@ -168,12 +166,19 @@ void engine::state::reconcile_view() {
   if (auto change = cut.next(all, ctx.now.steady)) propose({std::move(*change)});
 }
 
+namespace {
+/// Expire, Admit and Fence are the proposer's own and are never forwarded (docs/consensus.md 1.9 and 1.10).
+bool is_of_leaders_own(const machine::command_body& b) {
+  return std::holds_alternative<machine::expire_session>(b) || std::holds_alternative<machine::admit_session>(b) ||
+         std::holds_alternative<machine::fence_session>(b);
+}
+}  // namespace
+
 // Commands of other nodes.
-void engine::state::on_forward(node_id from, const wire::forward& f) {
-  if (!replica) return;
+void engine::state::on_forward(node_id from, const wire::forward& f, group_parts g) {
   // Of a node that takes this one for its parent, or for the leader.
-  const auto up = relay.parent() ? relay.parent() : replica->leader();
-  if (up && up != ctx.self && up != from) return relay_up.pass(f.commands);
+  const auto up = g.relay.parent() ? g.relay.parent() : g.replica.leader();
+  if (up && up != ctx.self && up != from) return g.relay_up.pass(f.commands);
   std::vector<machine::command> commands;
   wire::forward_refused refused;
   for (const auto& bytes : f.commands) {
@@ -182,8 +187,7 @@ void engine::state::on_forward(node_id from, const wire::forward& f) {
       ctx.stats.add("forward.undecodable");
       continue;
     }
-    // Expire is the proposer's own and is never forwarded (docs/consensus.md 1.9).
-    if (std::holds_alternative<machine::expire_session>(c->body)) {
+    if (is_of_leaders_own(c->body)) {
       ctx.stats.add("forward.expire_refused");
     } else if (low_disk && grows_data(c->body)) {
       refused.code = errc::limit;
@@ -192,23 +196,23 @@ void engine::state::on_forward(node_id from, const wire::forward& f) {
       commands.push_back(std::move(*c));
     }
   }
-  if (!refused.requests.empty()) links.send(from, std::exchange(refused, {}));
+  const auto group = g.replica.group();
+  if (!refused.requests.empty()) links.send(from, std::exchange(refused, {}), group);
   if (commands.empty()) return;
   for (const auto& c : commands) refused.requests.emplace_back(c.session, c.seq);
-  if (replica->leading()) {
-    auto ok = replica->propose(std::move(commands));
+  if (g.replica.leading()) {
+    auto ok = g.replica.propose(std::move(commands));
     if (ok) return;
     refused.code = ok.error().code == errc::limit ? errc::timeout : ok.error().code;
   } else {
     refused.code = errc::unavailable;
   }
-  links.send(from, std::move(refused));
+  links.send(from, std::move(refused), group);
 }
 
 // Each to the node that asked, if there is a stream to it; else it asks again, the leader itself.
-void engine::state::on_forward_refused(const wire::forward_refused& m) {
-  outbox.on_refused(m);
-  if (!replica) return;
+void engine::state::on_forward_refused(const wire::forward_refused& m, group_parts g) {
+  g.outbox.on_refused(m);
   std::map<node_id, wire::forward_refused> others;
   for (const auto& r : m.requests) {
     const auto* s = replica->machine().session(r.first);
@@ -216,7 +220,7 @@ void engine::state::on_forward_refused(const wire::forward_refused& m) {
   }
   for (auto& [to, refused] : others) {
     refused.code = m.code;
-    links.send(to, std::move(refused));
+    links.send(to, std::move(refused), g.replica.group());
   }
 }
 

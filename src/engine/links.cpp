@@ -33,7 +33,7 @@ void links::learn(node_id id, const address& at) {
 
 void links::forget(node_id id) { book_.erase(id); }
 
-bool links::send(node_id to, wire::peer_message what) {
+bool links::send(node_id to, wire::peer_message what, group_id group) {
   const auto it = by_node_.find(to);
   if (it == by_node_.end() || it->second.empty()) {
     ctx_.stats.add("link.no_stream");
@@ -41,12 +41,12 @@ bool links::send(node_id to, wire::peer_message what) {
     return false;
   }
   // Dialled streams have the high bit: the last of the set is one of them when there is any.
-  send_on(*it->second.rbegin(), std::move(what));
+  send_on(*it->second.rbegin(), std::move(what), group);
   return true;
 }
 
-void links::send_on(stream_id id, wire::peer_message what) {
-  ctx_.emit(send_frame{id, wire::encode(wire::envelope{ctx_.cluster, meta_group, std::move(what)})});
+void links::send_on(stream_id id, wire::peer_message what, group_id group) {
+  ctx_.emit(send_frame{id, wire::encode(wire::envelope{ctx_.cluster, group, std::move(what)})});
 }
 
 void links::hang_up(stream_id id) {

@@ -26,9 +26,9 @@ class links {
   /// Where this node can be reached; a later call replaces it.
   void learn(node_id, const address&);
   void forget(node_id);
-  /// Sends on the stream to `to`; false (and a dial) when there is none.
-  bool send(node_id to, wire::peer_message);
-  void send_on(stream_id, wire::peer_message);
+  /// Sends on the stream to `to`; false (and a dial) when there is none. `group`: whose log the message is about.
+  bool send(node_id to, wire::peer_message, group_id group = meta_group);
+  void send_on(stream_id, wire::peer_message, group_id group = meta_group);
   void hang_up(stream_id);
   /// Called now and then: every node in `wanted` gets a stream, with back-off.
   void keep(const std::vector<node_id>& wanted);

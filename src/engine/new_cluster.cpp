@@ -24,9 +24,9 @@ disk::batch first_node(const new_cluster& c, const machine::machine& state) {
   disk::batch b{put(space::meta, to_bytes("identity"), to_bytes(c.self.str())),
                 put(space::meta, to_bytes("boot_epoch"), big_endian(1)),
                 put(space::meta, to_bytes("acceptor"), wire::encode(acceptor)),
-                put(space::meta, to_bytes("hard_state"), wire::encode(raft::hard_state{c.when, {}})),
-                put(space::meta, to_bytes("log_base"), wire::encode(base, hash128_value{})),
-                put(space::meta, to_bytes("applied"), log_key(c.index))};
+                put(space::meta, group_key(meta_group, "hard_state"), wire::encode(raft::hard_state{c.when, {}})),
+                put(space::meta, group_key(meta_group, "log_base"), wire::encode(base, hash128_value{})),
+                put(space::meta, group_key(meta_group, "applied"), big_endian(c.index.value))};
   const auto keep = [&](const machine::record& r) {
     b.push_back(put(space::state, machine::key_of(r), wire::encode(r)));
   };

@@ -13,7 +13,7 @@ constexpr duration resend_after = 1s;
 
 result<ticket> outbox::submit(machine::command_body body, instant deadline) {
   if (auto ok = may_submit(); !ok) return tl::unexpected(ok.error());
-  const ticket id(++next_ticket_);
+  const ticket id(++ctx_.last_ticket);
   queue_[id] = {.body = std::move(body), .deadline = deadline};
   return id;
 }
@@ -24,7 +24,7 @@ result<void> outbox::may_submit() const {
 }
 
 void outbox::submit_quietly(machine::command_body body) {
-  queue_[ticket(++next_ticket_)] = {.body = std::move(body), .deadline = never, .wanted = false};
+  queue_[ticket(++ctx_.last_ticket)] = {.body = std::move(body), .deadline = never, .wanted = false};
 }
 
 void outbox::abandon(ticket id) {
@@ -45,7 +45,8 @@ bool outbox::quorum_contact(const replica* r, instant now) {
 machine::command outbox::wrap(const item& i, session_epoch s) const { return {s, i.seq, acked_, {}, i.body}; }
 
 void outbox::pump(session_epoch session, replica* r, relay_up& up, node_id parent) {
-  if (!session || !r) return;
+  // A data group takes nothing before it has admitted the session: then nothing may be sent, and nothing is unsure.
+  if (!session || !r || !r->machine().admitted(session)) return;
   if (session != session_) {
     COTERIE_ASSERT(by_seq_.empty());
     session_ = session;
@@ -104,7 +105,7 @@ void outbox::pump(session_epoch session, replica* r, relay_up& up, node_id paren
     ++i->unanswered_sends;
   }
   up.pass(std::move(to_parent));
-  send_commands(links_, leader, std::move(to_leader));
+  send_commands(links_, group_, leader, std::move(to_leader));
 }
 
 void outbox::on_refused(const wire::forward_refused& r) {

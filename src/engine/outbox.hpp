@@ -17,12 +17,13 @@
 
 namespace coterie::engine {
 
-/// Names a submitted command until its answer; never reused.
+/// Names a submitted command until its answer; never reused, by whichever outbox.
 using ticket = strong<struct ticket_tag>;
 
 class outbox {
  public:
-  outbox(context& c, links& l) : ctx_(c), links_(l) {}
+  /// Of one group: numbers are of the session and the group.
+  outbox(context& c, links& l, group_id g = meta_group) : ctx_(c), links_(l), group_(g) {}
 
   /// Puts a command in the queue. The answer comes once by take_answers(). errc::limit when the queue is full.
   result<ticket> submit(machine::command_body, instant deadline);
@@ -70,6 +71,7 @@ class outbox {
 
   context& ctx_;
   links& links_;
+  const group_id group_;
   std::map<ticket, item> queue_;
   std::map<request_seq, ticket> by_seq_;  // numbered in the present session
   session_epoch session_;
@@ -77,7 +79,6 @@ class outbox {
   node_id sent_to_;
   node_id through_;  ///< the parent; zero = the leader itself
   term sent_term_;
-  std::uint64_t next_ticket_ = 0;
   std::vector<answered> answers_;
 };
 

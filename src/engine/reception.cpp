@@ -4,11 +4,11 @@
 
 namespace coterie::engine {
 
-chunk_verdict receive(std::optional<reception>& r, node_id from, const wire::snapshot_chunk& c, context& ctx,
-                      disk_queue& disk) {
+chunk_verdict receive(std::optional<reception>& r, group_id group, node_id from, const wire::snapshot_chunk& c,
+                      context& ctx, disk_queue& disk) {
   if (c.number == 0) {
     r = reception{.from = from, .id = c.transfer, .next = 0, .meta = c.meta, .chain = c.chain, .records = {}};
-    ctx.emit(install_begin{});
+    ctx.emit(install_begin{disk::state_of(group)});
   }
   if (!r || r->id != c.transfer || r->from != from || r->next != c.number)
     return r && r->id == c.transfer && c.number < r->next ? chunk_verdict::repeated : chunk_verdict::refused;
@@ -24,10 +24,10 @@ chunk_verdict receive(std::optional<reception>& r, node_id from, const wire::sna
   }
   ++r->next;
   if (!c.last) {
-    disk.install_chunk(c.items, chunk_saved{from, c.transfer, c.number});
+    disk.install_chunk(group, c.items, chunk_saved{group, from, c.transfer, c.number});
     return chunk_verdict::taken;
   }
-  disk.install_chunk(c.items, nobody{});
+  disk.install_chunk(group, c.items, nobody{});
   return chunk_verdict::last;
 }
 

@@ -28,6 +28,7 @@ enum class chunk_verdict : std::uint8_t {
   last,      ///< all of it is there
 };
 /// The next chunk of the state under way, or the first of another one.
-chunk_verdict receive(std::optional<reception>&, node_id from, const wire::snapshot_chunk&, context&, disk_queue&);
+chunk_verdict receive(std::optional<reception>&, group_id, node_id from, const wire::snapshot_chunk&, context&,
+                      disk_queue&);
 
 }  // namespace coterie::engine

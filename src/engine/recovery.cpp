@@ -32,7 +32,8 @@ struct found_log {
   std::string what;
 };
 
-result<found_log> read_log(const disk::image& image, log_index base, hash128_value base_chain, term base_term) {
+result<found_log> read_log(const disk::image& image, group_id group, log_index base, hash128_value base_chain,
+                           term base_term) {
   found_log r;
   r.last = base_chain;
   auto next = base.next();
@@ -44,12 +45,16 @@ result<found_log> read_log(const disk::image& image, log_index base, hash128_val
     r.entries.clear();
     chain.reset();
   };
-  for (const auto& [key, value] : image.log) {
-    const auto at = from_big_endian(key);
-    if (!at || *at < next.value) return broken(fmt::format("log entry {} is missing", next));
-    if (*at > next.value) {
+  const auto before = [](const disk::item& i, const bytes& key) { return i.first < key; };
+  auto item = std::lower_bound(image.log.begin(), image.log.end(), log_key(group, log_index(0)), before);
+  const auto end = std::lower_bound(item, image.log.end(), log_key(group.next(), log_index(0)), before);
+  for (; item != end; ++item) {
+    const auto& [key, value] = *item;
+    const auto at = parse_log_key(key);
+    if (!at || at->second < next) return broken(fmt::format("log entry {} is missing", next));
+    if (at->second > next) {
       damaged_at(next, "is missing");
-      next = log_index(*at);
+      next = at->second;
       r.damaged = next.prev();
     }
     auto e = wire::decode_log_entry(value, chain);
@@ -78,16 +83,36 @@ bool has_peers(const recovered_state& r) {
   return founded && std::ranges::any_of(founded->seeds, [&](const auto& s) { return other(s.id); });
 }
 
+result<std::uint32_t> data_groups_of(const disk::image& image) {
+  const auto* v = find(image.meta, "data_groups");
+  const auto n = v ? from_big_endian(*v) : std::optional<std::uint64_t>(0);
+  if (!n || *n > max_data_groups) return broken("the number of data groups does not decode");
+  return static_cast<std::uint32_t>(*n);
+}
+
+result<void> check_groups(const disk::image& image, std::uint32_t wanted) {
+  const auto there = data_groups_of(image);
+  if (!there) return tl::unexpected(there.error());
+  if (*there != wanted)
+    return fail(
+        errc::bad_argument,
+        fmt::format("this node has {} data groups and is started with {}: the number is fixed when a cluster is "
+                    "made; start it with {}",
+                    *there, wanted, *there));
+  return {};
+}
+
 constexpr std::array<std::string_view, 3> end_names = {"left", "removed", "outdated"};
 
-// meta keys: identity, boot_epoch, ended, acceptor, hard_state, log_base, applied.
-result<void> load_log(const disk::image& image, recovered_state& r) {
-  if (const auto* v = find(image.meta, "hard_state")) {
+// meta keys: identity, boot_epoch, ended, acceptor, data_groups; of each group hard_state, log_base, applied.
+result<std::optional<damage>> load_log(const disk::image& image, group_id group, recovered_group& r) {
+  const auto in_meta = [&](std::string_view what) { return find(image.meta, as_text(group_key(group, what))); };
+  if (const auto* v = in_meta("hard_state")) {
     auto h = wire::decode_hard_state(*v);
     if (!h) return broken("term and vote do not decode");
     r.log.hard = *h;
   }
-  if (const auto* v = find(image.meta, "log_base")) {
+  if (const auto* v = in_meta("log_base")) {
     auto m = wire::decode_snapshot_meta(*v);
     if (!m || !m->meta.conf.well_formed()) return broken("the log's start does not decode");
     r.log.snapshot = m->meta;
@@ -95,24 +120,50 @@ result<void> load_log(const disk::image& image, recovered_state& r) {
   }
   r.log.hard.current = std::max(r.log.hard.current, r.log.snapshot.when);
   r.log.applied = r.log.snapshot.index;
-  if (const auto* v = find(image.meta, "applied")) {
+  if (const auto* v = in_meta("applied")) {
     const auto n = from_big_endian(*v);
     if (!n) return broken("the applied index does not decode");
     r.log.applied = std::max(log_index(*n), r.log.snapshot.index);
   }
-  auto found = read_log(image, r.log.snapshot.index, r.base_chain, r.log.snapshot.when);
+  auto found = read_log(image, group, r.log.snapshot.index, r.base_chain, r.log.snapshot.when);
   if (!found) return tl::unexpected(found.error());
   r.log.entries = std::move(found->entries);
   r.log_chain = found->last;
-  if (found->damaged) {
-    // What it acknowledged last has to be whole: nobody else can say what that was.
-    if (r.log.entries.empty()) return broken(std::move(found->what));
-    r.damaged = damage{std::move(found->what), std::max(*found->damaged, r.log.applied), found->first};
-  }
+  // What it acknowledged last has to be whole: nobody else can say what that was.
+  if (found->damaged && r.log.entries.empty()) return broken(std::move(found->what));
   if (r.log.applied > r.log.last())
     return broken(fmt::format("state is at {} but the log ends at {}", r.log.applied, r.log.last()));
   if (!r.log.entries.empty() && r.log.entries.back().when > r.log.hard.current)
     return broken("the log has a later term than the vote record");
+  if (!found->damaged) return std::nullopt;
+  return damage{std::move(found->what), std::max(*found->damaged, r.log.applied), found->first};
+}
+
+/// `base`: where the logs begin that were never cut.
+result<void> load_groups(const disk::image& image, std::uint32_t data_groups, const raft::snapshot_meta& base,
+                         recovered_state& r) {
+  for (const auto& [key, value] : image.log) {
+    const auto at = parse_log_key(key);
+    if (!at || at->first.value > data_groups) return broken("a log entry is of no group");
+  }
+  r.log.snapshot = base;
+  auto damaged = load_log(image, meta_group, r);
+  if (!damaged) return tl::unexpected(damaged.error());
+  r.damaged = std::move(*damaged);
+  for (std::uint32_t g = 1; g <= data_groups; ++g) {
+    recovered_group one;
+    one.log.snapshot = base;
+    damaged = load_log(image, group_id(g), one);
+    if (!damaged) return tl::unexpected(damaged.error());
+    if (*damaged) return broken(fmt::format("group {}: {}", g, (*damaged)->what));
+    if (const auto state = image.data.find(group_id(g)); state != image.data.end())
+      for (const auto& [key, value] : state->second) {
+        auto record = wire::decode_record(key, value);
+        if (!record) return broken(fmt::format("group {}: a state record does not decode", g));
+        one.state.push_back(std::move(*record));
+      }
+    r.data.push_back(std::move(one));
+  }
   return {};
 }
 
@@ -127,7 +178,8 @@ result<void> load_state(const disk::image& image, recovered_state& r) {
     r.damaged = damage{std::move(what), r.log.applied, {}};
     if (!r.log.entries.empty()) wire::encode_log_entry(r.log.entries.front(), r.base_chain, r.damaged->chain);
   }
-  if (r.damaged && !has_peers(r)) return broken(r.damaged->what);
+  // Of what data groups have nothing is healed yet, and their states are damaged with the meta group's.
+  if (r.damaged && (!has_peers(r) || !r.data.empty())) return broken(r.damaged->what);
   if (r.damaged) r.state.clear();
   for (const auto& [key, value] : image.local) {
     const auto text = as_text(key);
@@ -145,10 +197,11 @@ result<void> load_state(const disk::image& image, recovered_state& r) {
 bytes state_memory_begin() { return machine::memory_begin(); }
 bytes state_memory_end() { return machine::memory_end(); }
 
-disk::batch installed_writes(const raft::snapshot_meta& meta, hash128_value chain, bool kept) {
-  return {disk::erase_range(disk::space::log, log_key(log_index(0)), kept ? log_key(meta.index.next()) : bytes{}),
-          disk::put(disk::space::meta, to_bytes("log_base"), wire::encode(meta, chain)),
-          disk::put(disk::space::meta, to_bytes("applied"), log_key(meta.index))};
+disk::batch installed_writes(group_id g, const raft::snapshot_meta& meta, hash128_value chain, bool kept) {
+  const auto behind = kept ? log_key(g, meta.index.next()) : log_key(g.next(), log_index(0));
+  return {disk::erase_range(disk::space::log, log_key(g, log_index(0)), behind),
+          disk::put(disk::space::meta, group_key(g, "log_base"), wire::encode(meta, chain)),
+          disk::put(disk::space::meta, group_key(g, "applied"), big_endian(meta.index.value))};
 }
 
 disk::op mark_ended(end_of_identity why) {
@@ -171,7 +224,39 @@ std::string farewell(end_of_identity e) {
   return fmt::format("{}: run it with --rejoin to come back with a new identity", what());
 }
 
-bytes log_key(log_index i) { return big_endian(i.value); }
+bytes log_key(group_id g, log_index i) {
+  bytes key;
+  key.reserve(12);
+  for (int shift = 24; shift >= 0; shift -= 8) key.push_back(static_cast<std::byte>(g.value >> shift));
+  put_big_endian(key, i.value);
+  return key;
+}
+
+std::optional<std::pair<group_id, log_index>> parse_log_key(const bytes& key) {
+  if (key.size() != 12) return std::nullopt;
+  std::uint32_t group = 0;
+  for (std::size_t i = 0; i < 4; ++i) group = group << 8 | std::to_integer<std::uint32_t>(key[i]);
+  return std::pair(group_id(group), log_index(*from_big_endian(byte_view(key).subspan(4))));
+}
+
+bytes group_key(group_id g, std::string_view what) { return to_bytes(fmt::format("{}/{}", g, what)); }
+
+disk::op erase_log(group_id g, log_index from) {
+  return disk::erase_range(disk::space::log, log_key(g, from), log_key(g.next(), log_index(0)));
+}
+
+std::uint64_t length_of(const log_ends& ends) {
+  std::uint64_t n = 0;
+  for (const auto end : ends) n += end.value;
+  return n;
+}
+
+log_ends recovered_state::ends() const {
+  log_ends r{};
+  r[0] = log.last();
+  for (std::size_t i = 0; i < data.size(); ++i) r[i + 1] = data[i].log.last();
+  return r;
+}
 bytes cursor_key(std::string_view journal) { return to_bytes("cursor/" + std::string(journal)); }
 bytes cursor_value(cursor c) {
   auto b = big_endian(c.id);
@@ -188,15 +273,16 @@ void restore(machine::machine& m, const recovered_state& r) {
     m.restore(r.state);
 }
 
-disk::batch state_writes(machine::machine& m) {
+disk::batch state_writes(group_id g, machine::machine& m) {
+  const auto in = disk::state_of(g);
   disk::batch b;
   for (auto& w : m.take_writes()) {
     if (auto* p = std::get_if<machine::put>(&w))
-      b.push_back(disk::put(disk::space::state, machine::key_of(p->value), wire::encode(p->value)));
+      b.push_back(disk::put(in, machine::key_of(p->value), wire::encode(p->value)));
     else if (auto* e = std::get_if<machine::erase>(&w))
-      b.push_back(disk::erase(disk::space::state, std::move(e->key)));
+      b.push_back(disk::erase(in, std::move(e->key)));
     else if (auto* r = std::get_if<machine::erase_range>(&w))
-      b.push_back(disk::erase_range(disk::space::state, std::move(r->from), std::move(r->to)));
+      b.push_back(disk::erase_range(in, std::move(r->from), std::move(r->to)));
   }
   return b;
 }
@@ -218,7 +304,11 @@ std::vector<machine::member_record> founder_members(const swim::genesis_record& 
   return members;
 }
 
-result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std::uint64_t random_lo, bool rejoin) {
+result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std::uint64_t random_lo, bool rejoin,
+                         std::uint32_t data_groups) {
+  if (data_groups > max_data_groups || (data_groups & (data_groups - 1)) != 0)
+    return fail(errc::bad_argument, fmt::format("{} data groups: there can be none, or a power of two up to {}",
+                                                data_groups, max_data_groups));
   prepared p;
   auto& r = p.state;
   const auto* identity = find(image.meta, "identity");
@@ -241,9 +331,10 @@ result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std:
       r.acceptor = std::move(*a);
     }
     // What a founder starts from is not written: it follows from the genesis record.
-    if (!find(image.meta, "log_base") && r.acceptor.committed && r.acceptor.committed->lists(r.self))
-      r.log.snapshot = founder_base(*r.acceptor.committed);
-    if (auto ok = load_log(image, r); !ok) return tl::unexpected(ok.error());
+    raft::snapshot_meta base;
+    if (r.acceptor.committed && r.acceptor.committed->lists(r.self)) base = founder_base(*r.acceptor.committed);
+    if (auto ok = check_groups(image, data_groups); !ok) return tl::unexpected(ok.error());
+    if (auto ok = load_groups(image, data_groups, base, r); !ok) return tl::unexpected(ok.error());
     if (auto ok = load_state(image, r); !ok) return tl::unexpected(ok.error());
   } else if (!image.meta.empty() || !image.log.empty() || !image.state.empty()) {
     return broken("there is state but no identity");
@@ -251,7 +342,9 @@ result<prepared> recover(const disk::image& image, std::uint64_t random_hi, std:
   if (!identity) {
     r.self = node_id{random_hi, random_lo | 1};
     r.boot = boot_epoch(1);
+    r.data.resize(data_groups);
     p.first_write.push_back(disk::put(disk::space::meta, to_bytes("identity"), to_bytes(r.self.str())));
+    p.first_write.push_back(disk::put(disk::space::meta, to_bytes("data_groups"), big_endian(data_groups)));
   }
   p.first_write.push_back(disk::put(disk::space::meta, to_bytes("boot_epoch"), big_endian(r.boot.value)));
   return p;

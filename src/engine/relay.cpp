@@ -135,7 +135,7 @@ void relay::send_question(replica& r) {
   const auto chain = r.chain_at(next.prev());
   if (!chain) return;
   const auto id = ctx_.random.next() | 1;
-  if (!links_.send(asked_->to, wire::fetch{id, next, *chain, asked_->depth})) return;
+  if (!links_.send(asked_->to, wire::fetch{id, next, *chain, asked_->depth}, group_)) return;
   asked_->id = id;
   asked_->next = next;
   asked_->deadline = ctx_.now.steady + 2 * ctx_.opt->raft.election_timeout_max;
@@ -317,7 +317,7 @@ void relay::answer(node_id to, std::uint64_t id, wire::fetch_verdict verdict, co
       a.entries.push_back(e);
     }
   }
-  links_.send(to, std::move(a));
+  links_.send(to, std::move(a), group_);
 }
 
 // ---- keep-alives ---------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ namespace coterie::engine {
 
 class relay {
  public:
-  relay(context& c, links& l) : ctx_(c), links_(l) {}
+  relay(context& c, links& l, group_id g = meta_group) : ctx_(c), links_(l), group_(g) {}
 
   /// Looks at everything that is due on both ends; to be called when the replica has settled.
   void tick(replica&);
@@ -52,7 +52,8 @@ class relay {
   /// Of this node, as things are: 0 = fed by the leader, relay_nowhere = by nobody.
   std::uint32_t depth() const;
 
-  // ---- keep-alives: those of children go up together, the answers come down the way that they went ----
+  // ---- keep-alives, of the meta group alone: those of children go up together, the answers come down the way that
+  // they went ----
   void on_keepalives(node_id from, const wire::keepalives&, const replica*);
   /// This node's own: with the next ones of its children, at once.
   void renew(const wire::keepalive&, bool urgent, const replica&);
@@ -95,6 +96,7 @@ class relay {
 
   context& ctx_;
   links& links_;
+  const group_id group_;
 
   bool asking_ = false, suspicious_ = false, waits_for_state_ = false;
   std::set<node_id> accusers_;  ///< whom the leader feeds and who have another history

@@ -10,12 +10,12 @@ constexpr std::size_t max_waiting_commands = 16'384;
 constexpr duration gather = 2ms;  // from one message with commands to the next
 }  // namespace
 
-bool send_commands(links& l, node_id to, std::vector<shared_bytes> commands) {
+bool send_commands(links& l, group_id g, node_id to, std::vector<shared_bytes> commands) {
   wire::forward f;
   std::size_t size = 0;
   bool sent = true;
   const auto flush = [&] {
-    if (!f.commands.empty()) sent &= l.send(to, std::exchange(f, {}));
+    if (!f.commands.empty()) sent &= l.send(to, std::exchange(f, {}), g);
     size = 0;
   };
   for (auto& c : commands) {
@@ -43,7 +43,7 @@ void relay_up::ask(replica& r, node_id to, std::vector<read_of> reads) {
   ctx_.stats.add("relay.reads_passed");
   // In the leader's term: an own one may be larger (raft/read.cpp).
   const auto when = std::max(r.core().leader_term(), term(1));
-  links_.send(to, raft::message{ctx_.self, to, when, raft::read_request{id}});
+  links_.send(to, raft::message{ctx_.self, to, when, raft::read_request{id}}, group_);
 }
 
 bool relay_up::on_answer(node_id from, const raft::read_response& a) {
@@ -72,7 +72,7 @@ void relay_up::answer(const question& q, bool ok, log_index index) {
     if (from == ctx_.self)
       answered_.push_back({id, ok, index});
     else
-      links_.send(from, raft::message{ctx_.self, from, term(1), raft::read_response{id, index, ok}});
+      links_.send(from, raft::message{ctx_.self, from, term(1), raft::read_response{id, index, ok}}, group_);
   }
 }
 
@@ -104,7 +104,7 @@ void relay_up::flush(replica& r, node_id parent) {
   if (commands_.empty() || now < next_commands_) return;
   next_commands_ = now + gather;
   const auto to = parent ? parent : r.leader();
-  const bool sent = to && to != ctx_.self && send_commands(links_, to, std::exchange(commands_, {}));
+  const bool sent = to && to != ctx_.self && send_commands(links_, group_, to, std::exchange(commands_, {}));
   ctx_.stats.add(sent ? "relay.commands_passed" : "relay.commands_dropped");
   commands_.clear();
 }

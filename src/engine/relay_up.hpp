@@ -18,11 +18,11 @@
 namespace coterie::engine {
 
 /// Commands as frames to that node; false when there is no stream to it.
-bool send_commands(links&, node_id to, std::vector<shared_bytes>);
+bool send_commands(links&, group_id, node_id to, std::vector<shared_bytes>);
 
 class relay_up {
  public:
-  relay_up(context& c, links& l) : ctx_(c), links_(l) {}
+  relay_up(context& c, links& l, group_id g = meta_group) : ctx_(c), links_(l), group_(g) {}
 
   /// A read of this node (`from` is its own id) or of another one that takes it for its parent.
   void read(node_id from, std::uint64_t id);
@@ -56,6 +56,7 @@ class relay_up {
 
   context& ctx_;
   links& links_;
+  const group_id group_;
   std::vector<read_of> waiting_, direct_;  ///< to be asked of the parent; of the leader
   std::deque<question> questions_;
   std::vector<raft::read_state> answered_;

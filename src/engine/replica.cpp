@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/assert.hpp"
+#include "base/big_endian.hpp"
 #include "engine/recovery.hpp"
 #include "wire/codec.hpp"
 
@@ -12,12 +13,13 @@ namespace {
 constexpr std::size_t kept_for_others = 4;  // times the bytes at which a log is compacted
 }
 
-replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
+replica::replica(context& c, links& l, disk_queue& d, group_id g, const recovered_group& r, machine::machine m)
     : ctx_(c),
       links_(l),
       disk_(d),
+      group_(g),
       core_(c.self, c.opt->raft, r.log, c.now.steady, c.random.next()),
-      machine_(c.opt->limits) {
+      machine_(std::move(m)) {
   core_.read_clocks(c.now);
   // Configuration as of the applied index: the newest one in the log up to there.
   applied_conf_ = r.log.snapshot.conf;
@@ -29,9 +31,6 @@ replica::replica(context& c, links& l, disk_queue& d, recovered_state r)
     wire::encode_log_entry(e, chains_.back(), chain);
     chains_.push_back(chain);
   }
-  restore(machine_, r);
-  const auto other = [&](const auto& m) { return m.first != ctx_.self && !m.second.removed; };
-  if (std::ranges::any_of(machine_.members(), other)) core_.wait_for_others();
 }
 
 void replica::on_message(const raft::message& m) {
@@ -99,7 +98,7 @@ bool replica::settle() {
 
 void replica::send(const raft::message& m) {
   if (!std::holds_alternative<raft::snapshot_request>(m.body)) {
-    links_.send(m.to, m);
+    links_.send(m.to, m, group_);
   } else if (!transfers_.contains(m.to) && !start_transfer(m.to, true)) {
     core_.on_snapshot_sent(m.to, false, ctx_.now.steady);
   }
@@ -108,24 +107,25 @@ void replica::send(const raft::message& m) {
 void replica::perform(raft::persist_request p, std::vector<raft::message> then_send) {
   if (p.empty()) {
     if (then_send.empty()) return;
-    if (disk_.after_pending(then_send)) return;
+    if (disk_.after_pending(group_, then_send)) return;
     for (const auto& m : then_send) send(m);
     return;
   }
   disk::batch b;
-  if (p.hard) b.push_back(disk::put(disk::space::meta, to_bytes("hard_state"), wire::encode(*p.hard)));
+  if (p.hard) b.push_back(disk::put(disk::space::meta, group_key(group_, "hard_state"), wire::encode(*p.hard)));
   if (p.truncate_from) {
-    b.push_back(disk::erase_range(disk::space::log, log_key(*p.truncate_from), {}));
+    b.push_back(erase_log(group_, *p.truncate_from));
     COTERIE_ASSERT(*p.truncate_from > chain_base_);
     chains_.resize(static_cast<std::size_t>(p.truncate_from->value - chain_base_.value));
   }
   for (const auto& e : p.entries) {
     COTERIE_ASSERT(e.index.value == chain_base_.value + chains_.size());
     hash128_value chain;
-    b.push_back(disk::put(disk::space::log, log_key(e.index), wire::encode_log_entry(e, chains_.back(), chain)));
+    b.push_back(
+        disk::put(disk::space::log, log_key(group_, e.index), wire::encode_log_entry(e, chains_.back(), chain)));
     chains_.push_back(chain);
   }
-  disk_.write(std::move(b), p.sync, raft_persist{p.sequence, std::move(then_send)});
+  disk_.write(std::move(b), p.sync, raft_persist{group_, p.sequence, std::move(then_send)});
 }
 
 void replica::apply(std::vector<raft::entry> entries) {
@@ -157,8 +157,8 @@ void replica::apply(std::vector<raft::entry> entries) {
 // Unsynced, but behind the log's entries in the same journal of the disk: applied never exceeds the log, whatever a
 // loss of power leaves of it (docs/consensus.md 1.6).
 void replica::flush_state() {
-  auto b = state_writes(machine_);
-  b.push_back(disk::put(disk::space::meta, to_bytes("applied"), log_key(core_.applied())));
+  auto b = state_writes(group_, machine_);
+  b.push_back(disk::put(disk::space::meta, group_key(group_, "applied"), big_endian(core_.applied().value)));
   disk_.write(std::move(b), false, nobody{});
 }
 
@@ -188,8 +188,8 @@ void replica::compact_if_long() {
     ++chain_base_;
   }
   disk::batch b;
-  b.push_back(disk::put(disk::space::meta, to_bytes("log_base"), wire::encode(meta, chains_.front())));
-  b.push_back(disk::erase_range(disk::space::log, log_key(log_index(0)), log_key(meta.index.next())));
+  b.push_back(disk::put(disk::space::meta, group_key(group_, "log_base"), wire::encode(meta, chains_.front())));
+  b.push_back(disk::erase_range(disk::space::log, log_key(group_, log_index(0)), log_key(group_, meta.index.next())));
   disk_.write(std::move(b), false, nobody{});
   ctx_.stats.add("log.compactions");
 }

@@ -1,6 +1,6 @@
-// The replicated log and the machine on it, as one node holds them: turns the consensus core's output into disk work
-// and frames, applies committed commands, compacts the log, and moves snapshots. Knows nothing of what the commands are
-// for.
+// The replicated log of one group and the machine on it, as one node holds them: turns the consensus core's output into
+// disk work and frames, applies committed commands, compacts the log, and moves snapshots. Knows nothing of what the
+// commands are for.
 #pragma once
 
 #include <deque>
@@ -29,7 +29,8 @@ struct applied_entry {
 
 class replica {
  public:
-  replica(context&, links&, disk_queue&, recovered_state);
+  /// `machine`: as of the recovered log's applied index.
+  replica(context&, links&, disk_queue&, group_id, const recovered_group&, machine::machine);
 
   // ---- input ----
   void on_message(const raft::message&);
@@ -57,6 +58,7 @@ class replica {
   bool take_installed() { return std::exchange(installed_, false); }  ///< the machine was replaced by a snapshot
   bool take_role_changed() { return std::exchange(role_changed_, false); }
 
+  group_id group() const { return group_; }
   raft::core& core() { return core_; }
   const raft::core& core() const { return core_; }
   const machine::machine& machine() const { return machine_; }
@@ -78,7 +80,6 @@ class replica {
   void freeze(std::uint64_t view);
   /// Asks the disk for a chunk of such a view, from this key on; the answer comes under this number.
   read_id read_state(bytes from, std::uint64_t view);
-  read_id fresh_read() { return read_id(++next_read_); }
 
  private:
   struct transfer {  // to another node
@@ -108,6 +109,7 @@ class replica {
   context& ctx_;
   links& links_;
   disk_queue& disk_;
+  const group_id group_;
   raft::core core_;
   machine::machine machine_;
   raft::configuration applied_conf_;
@@ -128,7 +130,6 @@ class replica {
   std::vector<applied_entry> applied_;
   std::vector<raft::read_state> read_states_;
   bool installed_ = false, role_changed_ = false;
-  std::uint64_t next_read_ = 0;
 };
 
 }  // namespace coterie::engine

@@ -106,7 +106,7 @@ wire::member_list engine::state::member_list() const {
   std::map<node_id, std::uint64_t> matched;
   if (replica)
     for (const auto& p : replica->core().progress()) matched[p.id] = p.match.value;
-  const relay_tree tree(replica ? tree_members() : relay_members(), opt.relay_fan_out);
+  const relay_tree tree(replica ? tree_members(replica->core().conf()) : relay_members(), opt.relay_fan_out);
   // What is true of this node; of the others what should be, for all compute the same tree.
   const auto place = [&](wire::member_info& i) {
     i.role = role_of(i.id);

@@ -119,17 +119,21 @@ struct open_view {
 struct close_view {
   std::uint64_t view = 0;
 };
-/// Installing a snapshot: chunks collect beside the present state; commit replaces `state` by them and does `what` in
-/// one atomic, synced step, answered by written. begin drops what an earlier, unfinished install left; so does a
+/// Installing a snapshot: chunks collect beside the present state `in`; commit replaces that by them and does `what` in
+/// one atomic, synced step, answered by written. begin drops what an earlier, unfinished install of it left; so does a
 /// restart.
-struct install_begin {};
+struct install_begin {
+  disk::space in = disk::space::state;
+};
 struct install_chunk {
   std::uint64_t sequence = 0;
   std::vector<disk::item> items;
+  disk::space in = disk::space::state;
 };  ///< answered by written
 struct install_commit {
   std::uint64_t sequence = 0;
   disk::batch what;
+  disk::space in = disk::space::state;
 };
 /// An answer to a call. `last` = no more answers follow.
 struct answer {

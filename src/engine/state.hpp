@@ -2,6 +2,7 @@
 // in one place, in one order.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "engine/bus.hpp"
 #include "engine/chronicle.hpp"
 #include "engine/context.hpp"
+#include "engine/data_group.hpp"
 #include "engine/disk_queue.hpp"
 #include "engine/engine.hpp"
 #include "engine/freshness.hpp"
@@ -43,6 +45,7 @@ struct ending {
 
 constexpr std::size_t max_unanswered = 16;
 constexpr std::string_view low_disk_key = "disk";  // of the user data that a node gossips about itself
+constexpr std::uint64_t caught_up = 1'000;         // entries behind at which a standby may get a vote
 constexpr duration relief_patience = 1s;           // a leader's disk is low for so long before another should lead
 
 struct engine::state {
@@ -72,6 +75,7 @@ struct engine::state {
   void introduce(const swim::hello&);
   bool is_heard_of(node_id from, const wire::peer_message&) const;
   void on_peer(node_id from, wire::peer_message);
+  void on_log_message(node_id from, const wire::peer_message&, group_parts);
   void on_join_request(node_id from, const wire::join_request&);
   void on_join_answer(const wire::join_answer&);
   void on_forked();
@@ -88,6 +92,26 @@ struct engine::state {
   void dial_members();
   bool is_member() const;
 
+  // ---- data_groups.cpp: the groups beside the meta group ----
+  void begin_data(const std::vector<recovered_group>&, bool others);
+  std::optional<group_parts> parts_of(group_id);  ///< nullopt before there is a log, and of a group that is none
+  template <class F>
+  void each_group(F f) {
+    for (std::uint32_t g = 0; replica && g <= data.size(); ++g) f(*parts_of(group_id(g)));
+  }
+  coterie::engine::replica& journal_log(std::string_view journal);
+  group_id group_for(const machine::command_body&) const;
+  coterie::engine::outbox& outbox_of(group_id);
+  bool is_out(node_id) const;
+  void members_moved();
+  bool settle_data();
+  void on_data_applied(data_group&, applied_entry&);
+  void on_data_role(data_group&);
+  void lead_data();
+  void lead_data(data_group&);
+  void spread_leaders(data_group&);
+  void follow_configuration(coterie::engine::replica&);
+
   // ---- applied.cpp: what follows from the log ----
   bool settle_replica();
   void on_applied(applied_entry&);
@@ -97,9 +121,9 @@ struct engine::state {
   void on_installed();
   void on_reads();
   void on_read_state(const raft::read_state&);
-  void on_raft(node_id from, const raft::message&);
-  void tend_relay();
-  relay_members tree_members(std::vector<relay_parent>* strangers = nullptr) const;
+  void on_raft(node_id from, const raft::message&, group_parts);
+  void tend_relays();
+  relay_members tree_members(const raft::configuration&, std::vector<relay_parent>* strangers = nullptr) const;
   void tend_session();
   void on_keepalive(node_id from, const wire::keepalive&);
   void on_keepalive_ack(const wire::keepalive_ack&);
@@ -112,8 +136,8 @@ struct engine::state {
   bool propose(std::vector<machine::command_body>);
   void acknowledge(const std::vector<session_keeper::waiting>&, log_index commit);
   void send_to_leader(machine::command_body);
-  void on_forward(node_id from, const wire::forward&);
-  void on_forward_refused(const wire::forward_refused&);
+  void on_forward(node_id from, const wire::forward&, group_parts);
+  void on_forward_refused(const wire::forward_refused&, group_parts);
 
   // ---- calls.cpp: what clients ask ----
   using linearizable_read = std::variant<wire::list_locks, wire::list_jobs, wire::job_history, wire::reset_journal,
@@ -122,10 +146,10 @@ struct engine::state {
   void on_cancel(call_id);
   void submit(call_id, machine::command_body, duration timeout);
   bool settle_locks();
-  void barrier(call_id, linearizable_read, duration timeout);
+  void barrier(call_id, linearizable_read, instant deadline, group_id = meta_group);
   template <class Read>
-  void read_own(call_id, const Read&, duration timeout);
-  std::optional<wire::as_of> own_state(call_id, const wire::staleness&);
+  void read_own(call_id, const Read&, instant deadline);
+  std::optional<wire::as_of> own_state(call_id, const wire::staleness&, group_id = meta_group);
   void serve(call_id, const linearizable_read&, const std::optional<wire::as_of>& = {});
   void begin_lock_list(call_id, const std::string& name, const std::optional<wire::as_of>&);
   void on_lock_list(lock_inquiries::finished);
@@ -141,7 +165,8 @@ struct engine::state {
   void begin_end(call_id, bool leaving, duration timeout);
   void tend_end();
   void give_up_leaving();
-  bool hand_over();
+  bool hand_over(coterie::engine::replica&);
+  bool hand_over_all();
   void relieve();
   bool has_room(node_id) const;
   void begin_handover(call_id, const std::string& node, instant deadline);
@@ -169,13 +194,14 @@ struct engine::state {
   disk_queue disk;
   swim::membership members;
   std::optional<swim::genesis> genesis;
-  std::optional<coterie::engine::replica> replica;
-  std::optional<coterie::engine::healer> healer;  ///< before there is a replica, of a node whose data is damaged
+  std::optional<coterie::engine::replica> replica;  ///< of the meta group
+  std::optional<coterie::engine::healer> healer;    ///< before there is a replica, of a node whose data is damaged
   coterie::engine::session session;
   session_keeper keeper;
   coterie::engine::outbox outbox;
   coterie::engine::relay relay;
   coterie::engine::relay_up relay_up;
+  std::deque<data_group> data;  ///< from group 1 on, beside `replica`
   lock_inquiries inquiries;
   lock_calls locks;
   job_calls jobs;
@@ -192,6 +218,7 @@ struct engine::state {
     call_id call;
     linearizable_read what;
     instant deadline, retry = never;
+    group_id group;
     times asked{};  ///< at the last try
     std::optional<log_index> index;
     bool saw_quorum = false;
@@ -202,6 +229,7 @@ struct engine::state {
   struct pending_call {
     call_id call;
     expectation expected;
+    group_id group;
   };
   std::map<ticket, pending_call> submitted;
   struct history_read {

@@ -35,9 +35,9 @@ bool replica::start_transfer(node_id to, bool as_leader) {
 }
 
 read_id replica::read_state(bytes from, std::uint64_t view) {
-  const auto id = fresh_read();
+  const auto id = ctx_.fresh_read();
   ctx_.emit(read{.id = id,
-                 .in = disk::space::state,
+                 .in = disk::state_of(group_),
                  .from = std::move(from),
                  .to = {},
                  .max_items = 10'000,
@@ -83,7 +83,7 @@ void replica::on_read(const read_done& r) {
   const auto takes = duration(std::chrono::seconds(1)) * size / std::max<std::size_t>(ctx_.opt->snapshot_rate, 1);
   next_chunk_ = std::max(next_chunk_, ctx_.now.steady) + takes;
   wire::snapshot_chunk c{x.id, x.number, x.as_leader ? core_.current_term() : term(), x.meta, x.chain, r.items, x.last};
-  if (!links_.send(to, std::move(c))) cut_transfer(to);
+  if (!links_.send(to, std::move(c), group_)) cut_transfer(to);
 }
 
 void replica::on_chunk_ack(node_id from, const wire::snapshot_ack& a) {
@@ -143,14 +143,14 @@ void replica::check_transfers() {
 
 void replica::on_chunk(node_id from, const wire::snapshot_chunk& c, bool expected) {
   const auto answer = [&](bool ok, bool installed = false) {
-    links_.send(from, wire::snapshot_ack{c.transfer, c.number, ok, installed});
+    links_.send(from, wire::snapshot_ack{c.transfer, c.number, ok, installed}, group_);
   };
   if (installing() || (c.when ? c.when < core_.current_term() : !expected)) return answer(false);
   // The sender leads: let the core see it (term, contact) before anything is taken from it.
   if (c.when) core_.step(raft::message{from, ctx_.self, c.when, raft::snapshot_request{c.meta}}, ctx_.now.steady);
   if (c.meta.index <= core_.commit())
     return answer(true, true);  // nothing new; the core's own answer reconnects the log
-  switch (receive(receiving_, from, c, ctx_, disk_)) {
+  switch (receive(receiving_, group_, from, c, ctx_, disk_)) {
     case chunk_verdict::refused:
       return answer(false);
     case chunk_verdict::repeated:
@@ -169,12 +169,12 @@ void replica::on_chunk(node_id from, const wire::snapshot_chunk& c, bool expecte
   auto& r = *receiving_;
   r.committing = true;
   receiving_continues_ = core_.term_at(r.meta.index) == r.meta.when;
-  disk_.install_commit(installed_writes(r.meta, r.chain, receiving_continues_), snapshot_installed{});
+  disk_.install_commit(group_, installed_writes(group_, r.meta, r.chain, receiving_continues_));
   core_.on_snapshot_taken();
 }
 
 void replica::on_chunk_saved(const chunk_saved& c) {
-  links_.send(c.from, wire::snapshot_ack{c.transfer, c.number, true, false});
+  links_.send(c.from, wire::snapshot_ack{c.transfer, c.number, true, false}, group_);
 }
 
 void replica::on_installed() {
@@ -190,13 +190,12 @@ void replica::on_installed() {
     chains_.assign(1, r.chain);
     chain_base_ = r.meta.index;
   }
-  machine_ = machine::machine(ctx_.opt->limits);
   machine_.restore(r.records);
   applied_conf_ = r.meta.conf;
   core_.on_snapshot_installed(r.meta, ctx_.now.steady);
   installed_ = true;
   ctx_.stats.add("snapshot.installed");
-  links_.send(r.from, wire::snapshot_ack{r.id, r.next - 1, true, true});
+  links_.send(r.from, wire::snapshot_ack{r.id, r.next - 1, true, true}, group_);
 }
 
 }  // namespace coterie::engine

@@ -133,6 +133,11 @@ struct checker {
   }
   result<void> operator()(const expire_session&) const { return {}; }
   result<void> operator()(const close_session&) const { return {}; }
+  result<void> operator()(const admit_session& c) const {
+    if (!c.epoch || !c.node) return fail(errc::bad_argument, "the session or the node is zero");
+    return {};
+  }
+  result<void> operator()(const fence_session&) const { return {}; }
   result<void> operator()(const set_activity&) const { return {}; }
   result<void> operator()(const register_runner& c) const { return check_name("runner", c.runner); }
   result<void> operator()(const unregister_runner& c) const { return check_name("runner", c.runner); }

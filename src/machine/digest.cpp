@@ -62,7 +62,9 @@ void digest_builder::field(const job_config& c) {
   fields(c.on_misfire, c.catch_up, c.on_overlap, c.rerun_if_lost);
 }
 
-void digest_builder::add(const global_record& r) { fields('g', r.view, r.last_journal_id, r.last_stamp, r.read_lease); }
+void digest_builder::add(const global_record& r) {
+  fields('g', r.view, r.last_journal_id, r.last_stamp, r.read_lease, r.last_admitted);
+}
 
 void digest_builder::add(const member_record& r) {
   fields('m', r.id, std::string_view(r.name), std::string_view(r.at.host), r.at.port, r.view_joined, r.removed, r.left,

@@ -82,6 +82,19 @@ std::vector<command_body> machine::duties(wall_time now, std::size_t max) const 
   return list.take();
 }
 
+std::vector<command_body> machine::session_duties(const machine& meta, log_index applied, std::size_t max) const {
+  std::vector<command_body> out;
+  for (const auto& [epoch, s] : sessions()) {
+    // One that the meta group has not opened here yet was admitted by a leader that is ahead.
+    const bool ended = epoch.value <= applied.value && meta.session(epoch) == nullptr;
+    if (ended && out.size() < max) out.push_back(fence_session{epoch, s.node});
+  }
+  for (auto s = meta.sessions().upper_bound(globals_.last_admitted); s != meta.sessions().end() && out.size() < max;
+       ++s)
+    out.push_back(admit_session{s->first, s->second.node});
+  return out;
+}
+
 std::optional<wall_time> machine::next_duty(wall_time now) const {
   auto earliest = journals_.next_trim(now);
   const auto& by_next = jobs_.by_next();

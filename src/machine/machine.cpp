@@ -2,6 +2,7 @@
 #include "machine/machine.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 #include <fmt/format.h>
 
@@ -29,9 +30,24 @@ bool closes_itself(const command& c) {
   return body != nullptr && body->epoch == c.session;
 }
 
+/// Whether a data group executes it; the meta group has all others, and journals where there are no data groups.
+template <class Command>
+constexpr bool of_data_groups(const Command&) {
+  return std::is_same_v<Command, admit_session> || std::is_same_v<Command, fence_session> ||
+         std::is_same_v<Command, journal_append> || std::is_same_v<Command, journal_trim> ||
+         std::is_same_v<Command, journal_retention>;
+}
+template <class Command>
+constexpr bool of_meta_group(const Command&) {
+  return !std::is_same_v<Command, admit_session> && !std::is_same_v<Command, fence_session>;
+}
+bool belongs(const command_body& body, group_id group) {
+  return std::visit([&](const auto& c) { return group ? of_data_groups(c) : of_meta_group(c); }, body);
+}
+
 }  // namespace
 
-machine::machine(limits max) : max_(max) {}
+machine::machine(limits max, group_id g) : max_(max), group_(g) {}
 
 // ---- propose and apply ---------------------------------------------------------------------------------------------
 
@@ -95,6 +111,8 @@ applied machine::apply(log_index index, term when, const command& c) {
   turn t{index, when, globals_.last_stamp, c.session, c.seq, max_, out.happened, data_};
   if (const auto r = check(c.body, max_); !r)
     out.result = refusal(r.error());
+  else if (!belongs(c.body, group_))
+    out.result = refuse(errc::bad_argument, "the command is of another group");
   else
     out.result = execute(t, c.body);
   if (!out.result.ok()) stats_.add("refused");
@@ -117,6 +135,8 @@ answer machine::execute(turn& t, const command_body& body) {
                      [&](const open_session& c) { return open(t, c); },
                      [&](const expire_session& c) { return expire(t, c); },
                      [&](const close_session& c) { return close(t, c); },
+                     [&](const admit_session& c) { return admit(c); },
+                     [&](const fence_session& c) { return fence(c); },
                      [&](const set_activity& c) { return activity(t, c); },
                      [&](const register_runner& c) { return registry_.register_runner(t, c.runner); },
                      [&](const unregister_runner& c) {
@@ -171,6 +191,23 @@ void machine::end_session(turn& t, session_epoch epoch, bool expired) {
   jobs_.end_session(t, epoch, expired ? outcome::lost : outcome::aborted);
 }
 
+// A leader whose meta group lags may propose a session again that was fenced meanwhile. Those below the newest one were
+// admitted before it, or were over when it was: leaders propose them in their order.
+answer machine::admit(const admit_session& c) {
+  if (admitted(c.epoch)) return refuse(errc::not_found, "a session as new was admitted before");
+  registry_.admit(c.epoch, c.node);
+  globals_.last_admitted = c.epoch;
+  globals_changed_ = true;
+  return done();
+}
+
+answer machine::fence(const fence_session& c) {
+  if (registry_.session(c.epoch) == nullptr) return refuse(errc::not_found, "the session is not here");
+  stats_.add("fenced");
+  if (max_.bug != planted_bug::open_fence) registry_.end(c.epoch, true);
+  return done();
+}
+
 answer machine::activity(turn& t, const set_activity& c) {
   auto* s = registry_.change(t.session);
   if (s == nullptr) return refuse(errc::bad_argument, "the command needs a session: open one first");
@@ -203,7 +240,7 @@ answer machine::cancel(turn& t, const lock_cancel& c) {
 // ---- state ---------------------------------------------------------------------------------------------------------
 
 void machine::forget() {
-  machine empty(max_);
+  machine empty(max_, group_);
   empty.stats_ = std::move(stats_);
   *this = std::move(empty);
 }
@@ -258,6 +295,7 @@ const std::map<std::string, job_record, std::less<>>& machine::jobs() const { re
 const std::map<std::string, journal_record, std::less<>>& machine::journals() const { return journals_.all(); }
 const session_record* machine::session(session_epoch epoch) const { return registry_.session(epoch); }
 const member_record* machine::member(node_id id) const { return registry_.member(id); }
+bool machine::admitted(session_epoch epoch) const { return !group_ || epoch <= globals_.last_admitted; }
 const counters& machine::stats() const { return stats_; }
 
 std::uint64_t machine::digest() const {

@@ -1,7 +1,8 @@
-// The replicated state machine of the meta group: registry, sessions, locks, jobs, journals (docs/consensus.md
-// 1.9 and 2, and the pages of the services). Deterministic: the same commands at the same indexes give the same state,
-// answers and writes on every node. Reads no clock, no zone rules, no disk. What it decides from is in memory and
-// bounded by `limits`; what it only stores (journal entries, histories) goes out as writes.
+// The replicated state machine of a group (docs/consensus.md 1.9, 1.10 and 2, and the pages of the services): in the
+// meta group registry, sessions, locks, jobs, journals; in a data group journals, and of sessions what exactly-once
+// needs. Deterministic: the same commands at the same indexes give the same state, answers and writes on every node.
+// Reads no clock, no zone rules, no disk. What it decides from is in memory and bounded by `limits`; what it only
+// stores (journal entries, histories) goes out as writes.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@ namespace coterie::machine {
 
 class machine {
  public:
-  explicit machine(limits = {});
+  explicit machine(limits = {}, group_id = meta_group);
   machine(machine&&) noexcept = default;
   machine& operator=(machine&&) noexcept = default;
 
@@ -51,6 +52,8 @@ class machine {
   const std::map<std::string, job_record, std::less<>>& jobs() const;
   const std::map<std::string, journal_record, std::less<>>& journals() const;
   const session_record* session(session_epoch) const;
+  /// Commands of this session are taken; of the meta group's machine those of any. Once true it stays so.
+  bool admitted(session_epoch) const;
   const member_record* member(node_id) const;
   /// A hash of the whole in-memory state, equal on nodes with the same applied index.
   std::uint64_t digest() const;
@@ -60,6 +63,9 @@ class machine {
   /// Owners for jobs (rendezvous-first among active sessions of live members that have the runner), due fires by their
   /// policies (misfire, overlap, unavailable, rerun_if_lost), journal trims. At most `max` commands.
   std::vector<command_body> duties(wall_time now, std::size_t max) const;
+  /// Of a data group: a Fence for each session here that the meta group has ended, then an Admit for each that it has
+  /// opened since, in their order. `meta` is the meta group's machine as of `applied`, which may be behind.
+  std::vector<command_body> session_duties(const machine& meta, log_index applied, std::size_t max) const;
   /// The earliest time after `now` at which duties() may have something new, given no further apply; nullopt = only
   /// after one.
   std::optional<wall_time> next_duty(wall_time now) const;
@@ -69,6 +75,8 @@ class machine {
   answer open(turn&, const open_session&);
   answer expire(turn&, const expire_session&);
   answer close(turn&, const close_session&);
+  answer admit(const admit_session&);
+  answer fence(const fence_session&);
   void end_session(turn&, session_epoch, bool expired);
   answer activity(turn&, const set_activity&);
   answer cancel(turn&, const lock_cancel&);
@@ -77,6 +85,7 @@ class machine {
   void forget();  // everything but the counters
 
   limits max_;
+  group_id group_;
   global_record globals_;
   bool globals_changed_ = false;
   registry registry_;

@@ -170,6 +170,15 @@ answer registry::open(turn& t, const open_session& c) {
   return done(epoch.value);
 }
 
+void registry::admit(session_epoch epoch, node_id node) {
+  session_record s;
+  s.epoch = epoch;
+  s.node = node;
+  by_node_.emplace(node, epoch);
+  changed_sessions_.mark(epoch);
+  sessions_.emplace(epoch, std::move(s));
+}
+
 /// A node whose last session was closed has stopped in order; one whose session expired has not.
 void registry::end(session_epoch epoch, bool expired) {
   const auto it = sessions_.find(epoch);

@@ -34,6 +34,8 @@ class registry {
   /// value = epoch; a living session of the same node and nonce is answered as it is.
   answer open(turn&, const open_session&);
   void end(session_epoch, bool expired);
+  /// One that another group has opened.
+  void admit(session_epoch, node_id);
   answer register_runner(turn&, const std::string& runner);
   answer unregister_runner(turn&, const std::string& runner);
   /// Sessions of a node, rising.

@@ -66,6 +66,17 @@ struct expire_session {
 struct close_session {
   session_epoch epoch;
 };  ///< clean: locks are free at once, running jobs are `aborted`
+/// In a data group (docs/consensus.md 1.10), by its leader: the meta group has opened that session. Void unless it is
+/// newer than all that were admitted before, so none is admitted again behind its Fence.
+struct admit_session {
+  session_epoch epoch;
+  node_id node;
+};
+/// In a data group, by its leader: the meta group has ended that session. Nothing of it is executed from here on.
+struct fence_session {
+  session_epoch epoch;
+  node_id node;
+};
 struct set_activity {
   bool active = true;
   bool stopping = false;
@@ -166,10 +177,11 @@ struct journal_retention {
   milliseconds keep{0};
 };
 
-using command_body = std::variant<add_member, remove_member, change_view, set_read_lease, open_session, expire_session,
-                                  close_session, set_activity, register_runner, unregister_runner, lock_acquire,
-                                  lock_release, lock_cancel, schedule_job, unschedule_job, assign_job, fire_job,
-                                  finish_run, journal_append, journal_trim, journal_retention>;
+using command_body =
+    std::variant<add_member, remove_member, change_view, set_read_lease, open_session, expire_session, close_session,
+                 set_activity, register_runner, unregister_runner, lock_acquire, lock_release, lock_cancel,
+                 schedule_job, unschedule_job, assign_job, fire_job, finish_run, journal_append, journal_trim,
+                 journal_retention, admit_session, fence_session>;
 
 /// What stands in one log entry. With a session it is executed at most once per (session, seq); `ack` is the largest
 /// seq below which (inclusive) the client has all its answers. Without one (zero) it comes from a leader's duty or
@@ -197,6 +209,7 @@ struct global_record {
   std::uint64_t last_journal_id = 0;
   wall_time last_stamp;
   milliseconds read_lease{0};
+  session_epoch last_admitted;  ///< of a data group: its newest session, which may be over
 };
 struct member_record {
   node_id id;

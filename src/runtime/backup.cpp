@@ -179,9 +179,9 @@ result<restored> from_home(const std::filesystem::path& old, const new_home& o) 
   const auto last = r.log.last();
   const auto when = r.log.entries.empty() ? r.log.snapshot.when : r.log.entries.back().when;
   std::string warning;
-  if (const auto lost = runtime::lost_writes(**s, last))
+  if (const auto lost = runtime::lost_writes(**s, r.ends()))
     warning = fmt::format("entries that this node had acknowledged may be missing: {}", *lost);
-  return home->commit({r.acceptor.committed->cluster, last, when, warning}, m, engine::state_writes(m));
+  return home->commit({r.acceptor.committed->cluster, last, when, warning}, m, engine::state_writes(meta_group, m));
 }
 
 }  // namespace

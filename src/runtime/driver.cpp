@@ -146,7 +146,7 @@ result<void> driver::impl::start() {
             for (auto& e : done) events.push_back(std::move(e));
           });
         },
-        store_thread::options{.log_end = home->log_end});
+        store_thread::options{.log_ends = home->log_ends});
   events.push_back(engine::wake{});
   loop = start_thread("coterie-loop", [this] { run(); });
   return {};

@@ -38,16 +38,17 @@ std::string host_name() {
   return name.data();
 }
 
-result<engine::prepared> prepare(const disk::image& image, bool rejoin) {
-  return engine::recover(image, random_word(), random_word(), rejoin);
+result<engine::prepared> prepare(const disk::image& image, const driver_options& o, bool rejoin) {
+  return engine::recover(image, random_word(), random_word(), rejoin, o.engine.data_groups);
 }
 
 }  // namespace
 
-std::optional<std::string> lost_writes(const coterie::store& s, log_index end) {
+std::optional<std::string> lost_writes(const coterie::store& s, const engine::log_ends& ends) {
   if (const auto damage = s.damage()) return *damage;
-  if (end.value < s.synced())
-    return fmt::format("the log ends at {} although it was durable up to {}", end, s.synced());
+  const auto length = engine::length_of(ends);
+  if (length < s.synced())
+    return fmt::format("the log ends at {} although it was durable up to {}", length, s.synced());
   return std::nullopt;
 }
 
@@ -79,7 +80,7 @@ std::uint64_t random_word() {
 result<opened_home> open_home(const driver_options& o) {
   opened_home home;
   if (o.home.empty()) {
-    auto p = prepare({}, false);
+    auto p = prepare({}, o, false);
     if (!p) return tl::unexpected(p.error());
     home.state = std::move(p->state);
     return home;
@@ -97,9 +98,9 @@ result<opened_home> open_home(const driver_options& o) {
     image = home.disk->load(engine::state_memory_begin(), engine::state_memory_end());
   }
   if (!image) return tl::unexpected(image.error());
-  auto p = prepare(*image, o.rejoin);
+  auto p = prepare(*image, o, o.rejoin);
   if (!p) return tl::unexpected(p.error());
-  auto lost = lost_writes(*home.disk, p->state.log.last());
+  auto lost = lost_writes(*home.disk, p->state.ends());
   if (!lost && o.rejoin && p->state.damaged) lost = p->state.damaged->what;
   if (lost && !o.rejoin)
     return fail(
@@ -108,7 +109,7 @@ result<opened_home> open_home(const driver_options& o) {
                     "node and gets the state from the others",
                     o.home.string(), *lost));
   if (lost) {
-    p = prepare({}, false);
+    p = prepare({}, o, false);
     if (!p) return tl::unexpected(p.error());
     auto batch = disk::erase_everything();
     batch.insert(batch.end(), p->first_write.begin(), p->first_write.end());
@@ -116,9 +117,9 @@ result<opened_home> open_home(const driver_options& o) {
     home.warning = "starting as a new node: " + *lost;
   }
   // The mark goes down before the log does.
-  home.log_end = p->state.log.last();
-  if (home.disk->synced() > home.log_end.value)
-    if (auto done = home.disk->mark_synced(home.log_end.value); !done) return tl::unexpected(done.error());
+  home.log_ends = p->state.ends();
+  if (const auto length = engine::length_of(home.log_ends); home.disk->synced() > length)
+    if (auto done = home.disk->mark_synced(length); !done) return tl::unexpected(done.error());
   if (auto done = home.disk->write(p->first_write, true); !done) return tl::unexpected(done.error());
   if (lost)
     if (auto done = home.disk->forget_damage(); !done) return tl::unexpected(done.error());

@@ -23,15 +23,15 @@ void raise_descriptor_limit() noexcept;
 /// From the kernel's generator; blocks only right after the machine has booted.
 std::uint64_t random_word();
 
-/// What is known to be gone of writes that were durable, of a log that ends there: such a node must not vote under its
+/// What is known to be gone of writes that were durable, of logs that end there: such a node must not vote under its
 /// old identity (docs/consensus.md 1.6).
-std::optional<std::string> lost_writes(const coterie::store&, log_index end);
+std::optional<std::string> lost_writes(const coterie::store&, const engine::log_ends&);
 
 /// A home that is open, with its identity and boot epoch of this start durable.
 struct opened_home {
   std::unique_ptr<coterie::store> disk;  ///< null without a home (gossip only)
   engine::recovered_state state;
-  log_index log_end;
+  engine::log_ends log_ends{};
   std::string warning;  ///< for the log; empty = none
 };
 result<opened_home> open_home(const driver_options&);

@@ -4,7 +4,7 @@
 #include <exception>
 #include <utility>
 
-#include "engine/recovery.hpp"
+#include "base/assert.hpp"
 #include "runtime/threads.hpp"
 
 namespace coterie::runtime {
@@ -18,11 +18,16 @@ std::size_t size_of(const disk::batch& b) {
   return n;
 }
 
-/// The inverse of engine::log_key; an empty key is the space's beginning.
-log_index index_of(const bytes& key) {
-  std::uint64_t v = 0;
-  for (const auto b : key) v = v << 8 | std::to_integer<std::uint64_t>(b);
-  return log_index(v);
+/// Takes off the entries from `from` to `to`, an empty one being the end of the space. Only a range with a log's last
+/// entry in it moves its end.
+void cut(engine::log_ends& ends, const bytes& from, const bytes& to) {
+  for (std::uint32_t g = 0; g < ends.size(); ++g) {
+    const auto last = engine::log_key(group_id(g), ends[g]);
+    if (!ends[g] || from > last || (!to.empty() && to <= last)) continue;
+    const auto first = engine::parse_log_key(from);
+    const bool inside = first && first->first == group_id(g) && first->second;
+    ends[g] = inside ? first->second.prev() : log_index(0);
+  }
 }
 }  // namespace
 
@@ -30,8 +35,9 @@ store_thread::store_thread(std::unique_ptr<store> s, sink to, options o)
     : store_(std::move(s)),
       sink_(std::move(to)),
       opt_(o),
-      log_end_(o.log_end),
-      durable_end_(o.log_end),
+      log_ends_(o.log_ends),
+      length_(engine::length_of(o.log_ends)),
+      durable_(length_),
       marked_(store_->synced()),
       reads_([this](engine::read_id id, result<store::page> p) { on_page(id, std::move(p)); }),
       thread_(start_thread("coterie-store", [this] { run(); })) {}
@@ -110,7 +116,7 @@ std::size_t store_thread::write_some(std::vector<task>& todo, std::size_t first)
   std::size_t size = 0, i = first;
   std::uint64_t last = 0;
   bool sync = false, awaited = false;
-  log_index lowest = log_end_;
+  auto lowest = length_;
   for (; i < todo.size() && size <= opt_.max_joined_bytes; ++i) {
     const auto* w = std::get_if<engine::write>(&todo[i]);
     if (w == nullptr) break;
@@ -123,55 +129,54 @@ std::size_t store_thread::write_some(std::vector<task>& todo, std::size_t first)
   }
   ++steps_;
   if (!lower_mark(lowest) || !check(store_->write(batches, sync))) return i;
-  durable_end_ = sync ? log_end_ : std::min(durable_end_, log_end_);
+  durable_ = sync ? length_ : std::min(durable_, length_);
   if (awaited) sink_({engine::written{last}});
   check(store_->settle());  // while others do something with the news
   return i;
 }
 
-/// Keeps log_end_ up to date with a batch that is about to be written; `lowest`: where the log ended at its shortest.
-void store_thread::follow_log(const disk::batch& b, log_index& lowest) {
+/// Keeps log_ends_ up to date with a batch that is about to be written; `lowest`: how long the logs were at their
+/// shortest.
+void store_thread::follow_log(const disk::batch& b, std::uint64_t& lowest) {
   for (const auto& o : b) {
     if (o.in != disk::space::log) continue;
-    const auto at = index_of(o.key);
-    switch (o.what) {
-      case disk::op::kind::put:
-        log_end_ = std::max(log_end_, at);
-        break;
-      case disk::op::kind::erase:
-        if (at == log_end_ && at) log_end_ = at.prev();
-        break;
-      case disk::op::kind::erase_range:
-        // A suffix, or everything; a prefix leaves the end where it is.
-        if (o.end.empty() || index_of(o.end) > log_end_) log_end_ = std::min(log_end_, at ? at.prev() : at);
-        break;
+    if (o.what == disk::op::kind::put) {
+      const auto at = engine::parse_log_key(o.key);
+      COTERIE_ASSERT(at && at->first.value < log_ends_.size());
+      auto& end = log_ends_[at->first.value];
+      if (at->second > end) length_ += distance(std::exchange(end, at->second), at->second);
+      continue;
     }
-    lowest = std::min(lowest, log_end_);
+    auto to = o.end;
+    if (o.what == disk::op::kind::erase) (to = o.key).push_back(std::byte{0});
+    cut(log_ends_, o.key, to);
+    length_ = engine::length_of(log_ends_);
+    lowest = std::min(lowest, length_);
   }
 }
 
 /// The mark must never be above what a crash can leave, so it goes down before the log does.
-bool store_thread::lower_mark(log_index lowest) {
+bool store_thread::lower_mark(std::uint64_t lowest) {
   if (lowest >= marked_) return true;
-  if (!check(store_->mark_synced(lowest.value))) return false;
+  if (!check(store_->mark_synced(lowest))) return false;
   marked_ = lowest;
   return true;
 }
 
 void store_thread::do_one(const engine::install_chunk& c) {
-  if (check(store_->install_chunk(c.items))) sink_({engine::written{c.sequence}});
+  if (check(store_->install_chunk(c.items, c.in))) sink_({engine::written{c.sequence}});
 }
 
-void store_thread::do_one(const engine::install_begin&) {
+void store_thread::do_one(const engine::install_begin& b) {
   reads_.drain();
-  check(store_->install_begin());
+  check(store_->install_begin(b.in));
 }
 
 void store_thread::do_one(const engine::install_commit& c) {
-  log_index lowest = log_end_;
+  auto lowest = length_;
   follow_log(c.what, lowest);
-  if (!lower_mark(lowest) || !check(store_->install_commit(c.what))) return;
-  durable_end_ = log_end_;
+  if (!lower_mark(lowest) || !check(store_->install_commit(c.what, c.in))) return;
+  durable_ = length_;
   sink_({engine::written{c.sequence}});
 }
 
@@ -205,9 +210,9 @@ void store_thread::do_one(const engine::close_view& v) { check(store_->close_vie
 void store_thread::watch() {
   if (failed_) return;
   if (const auto why = store_->failed()) return fail_disk(why->message);
-  if (durable_end_ > marked_) {
-    if (!check(store_->mark_synced(durable_end_.value))) return;
-    marked_ = durable_end_;
+  if (durable_ > marked_) {
+    if (!check(store_->mark_synced(durable_))) return;
+    marked_ = durable_;
   }
   if (std::exchange(steps_, 0) < idle_steps && !check(store_->prepare())) return;
   if (const bool low = store_->low_space(); low != low_) {

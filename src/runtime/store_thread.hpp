@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/recovery.hpp"
 #include "engine/seam.hpp"
 #include "runtime/read_thread.hpp"
 #include "store/store.hpp"
@@ -26,7 +27,7 @@ class store_thread {
   /// Gets what came of the work, on the store thread, in order; of reads on the reading thread. Must not block.
   using sink = std::function<void(std::vector<engine::event>)>;
   struct options {
-    log_index log_end;                              ///< last entry of the log as recovered
+    engine::log_ends log_ends{};                    ///< of the logs as recovered
     std::chrono::milliseconds watch_period{1'000};  ///< of free space, failures and the synced mark
     std::size_t max_joined_bytes = 16u << 20;       ///< of values in one step
     std::size_t max_quiet_bytes = 1u << 20;         ///< of quiet writes that wait for something urgent
@@ -51,8 +52,8 @@ class store_thread {
   void do_one(const engine::install_chunk&);
   void do_one(const engine::install_commit&);
   void on_page(engine::read_id, result<store::page>);
-  void follow_log(const disk::batch&, log_index& lowest);
-  bool lower_mark(log_index lowest);
+  void follow_log(const disk::batch&, std::uint64_t& lowest);
+  bool lower_mark(std::uint64_t lowest);
   void watch();
   bool check(const result<void>&);
   void fail_disk(const std::string& reason);
@@ -66,7 +67,8 @@ class store_thread {
   // Of the thread alone.
   std::uint64_t steps_ = 0;  // since the last look around
   bool low_ = false;
-  log_index log_end_, durable_end_, marked_;  // the log as written, as synced, as noted in the synced mark
+  engine::log_ends log_ends_;                // as written
+  std::uint64_t length_, durable_, marked_;  // of all logs: as written, as synced, as noted in the synced mark
 
   std::mutex mutex_;
   std::condition_variable more_;

@@ -44,8 +44,8 @@ class failure_latch {
   std::string reason_;
 };
 
-/// The open database. Column families: one for each disk::space, and RocksDB's `default` for what the store itself
-/// notes.
+/// The open database. Column families: one for each disk::space, of which the states share one, and RocksDB's `default`
+/// for what the store itself notes.
 struct rocks {
   static constexpr std::size_t own = 4;  ///< index of the store's own family, behind the spaces
 
@@ -56,7 +56,9 @@ struct rocks {
   rocks(rocks&& other) noexcept : db(std::move(other.db)), families(std::exchange(other.families, {})) {}
   rocks& operator=(rocks&&) = delete;
   ~rocks();
-  rocksdb::ColumnFamilyHandle* operator[](disk::space in) const { return families[static_cast<std::size_t>(in)]; }
+  rocksdb::ColumnFamilyHandle* operator[](disk::space in) const {
+    return families[static_cast<std::size_t>(disk::group_of(in) ? disk::space::state : in)];
+  }
 
   /// Which of the tables of these families does not have the contents it was written with, and how; none: all do.
   std::optional<std::string> damaged_table(const std::vector<std::size_t>& of) const;

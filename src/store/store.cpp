@@ -1,6 +1,7 @@
 #include "store/store.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include <fmt/format.h>
 #include <rocksdb/write_batch.h>
 
+#include "base/assert.hpp"
 #include "store/directory.hpp"
 #include "store/rocks.hpp"
 #include "store/synced_mark.hpp"
@@ -30,7 +32,7 @@ auto cannot_open(const std::string& name, const std::string& what) {
 }
 
 constexpr std::size_t keep_batch = 1 << 20;
-constexpr std::uint64_t format_version = 2;
+constexpr std::uint64_t format_version = 3;
 // Keys of the store's own family; the values are u64, big endian.
 constexpr const char* format_key = "format";
 constexpr const char* generation_key = "generation";
@@ -51,13 +53,32 @@ std::uint64_t decode(const std::string& s) {
 
 rocksdb::Slice slice(byte_view b) { return {reinterpret_cast<const char*>(b.data()), b.size()}; }
 
+/// The generation of each group's state, which an installed snapshot replaces. The upper 16 bits are the group's
+/// number, so no two groups have the same one.
+using generations = std::array<std::uint64_t, 1 + max_data_groups>;
+
+constexpr std::uint64_t lowest_generation(std::size_t group) { return std::uint64_t{group} << 48; }
+
+std::string name_of_generation(std::size_t group) {
+  return group == 0 ? generation_key : fmt::format("{}/{}", generation_key, group);
+}
+
+std::size_t group_at(disk::space in) {
+  const auto group = disk::group_of(in);
+  COTERIE_ASSERT(group && group->value <= max_data_groups);
+  return group->value;
+}
+
 /// The part of a column family that a space occupies: every key in it begins with `prefix`, and `end` is above them
-/// all. Those of `state` begin with the generation, which an installed snapshot replaces.
+/// all. Those of a state begin with its generation.
 struct region {
-  std::string prefix, end;
-  region(disk::space in, std::uint64_t generation)
-      : prefix(in == disk::space::state ? encode(generation) : std::string(1, '\0')),
-        end(in == disk::space::state ? encode(generation + 1) : std::string(1, '\1')) {}
+  std::string prefix{'\0'}, end{'\1'};
+  region(disk::space in, const generations& all) {
+    if (!disk::group_of(in)) return;
+    const auto generation = all[group_at(in)];
+    prefix = encode(generation);
+    end = encode(generation + 1);
+  }
 };
 
 /// The note that is kept across restarts; empty text = none.
@@ -80,11 +101,13 @@ bool write_note(const std::filesystem::path& file, const std::string& text) {
 struct store::impl {
   struct view {
     std::shared_ptr<const rocksdb::Snapshot> snapshot;  ///< shared with the scans of it
-    std::uint64_t generation;
+    generations states;
   };
 
   impl(data_directory d, const options& opts)
-      : directory(std::move(d)), o(opts), latch(std::make_shared<failure_latch>(directory.path().string())) {}
+      : directory(std::move(d)), o(opts), latch(std::make_shared<failure_latch>(directory.path().string())) {
+    for (std::size_t g = 0; g < states.size(); ++g) states[g] = lowest_generation(g) + 1;
+  }
 
   std::filesystem::path damage_file() const { return directory.path() / "damaged"; }
 
@@ -115,9 +138,9 @@ struct store::impl {
   void forget_lost_state();
   result<void> trust_tables();
   result<void> open_log();
-  result<std::optional<std::uint64_t>> own_value(const char* key, rocksdb::ReadTier = rocksdb::kReadAllTier);
+  result<std::optional<std::uint64_t>> own_value(const std::string& key, rocksdb::ReadTier = rocksdb::kReadAllTier);
 
-  void add(const disk::batch&, std::uint64_t state_generation);
+  void add(const disk::batch&, const generations&);
   /// Writes what `pending` has collected to the log; the tables get it by settle().
   result<void> commit(bool sync);
   /// The same, and the tables at once.
@@ -128,7 +151,9 @@ struct store::impl {
   result<void> flush_tables(bool wait);
   result<void> drop_log();
   result<void> drop_generations(std::uint64_t from, std::uint64_t to);
-  /// Whether any key of `state` is in these generations; `to` not included.
+  /// Of this group, all but the present one.
+  result<void> drop_other_generations(std::size_t group);
+  /// Whether any key of a state is in these generations; `to` not included.
   result<bool> any_generation(std::uint64_t from, std::uint64_t to);
   view freeze() const;
   result<page> read(const query&, const view&);
@@ -145,8 +170,8 @@ struct store::impl {
   std::string state_damage;  ///< of `state`, which a snapshot has to replace; empty = none
   bool state_lost = false;   ///< then nothing of the damaged one is left
 
-  std::uint64_t generation = 1;  ///< of the present `state`; an unfinished install writes under the next one
-  bool installing = false;
+  generations states{};  ///< of the present states; an unfinished install writes under the next one
+  std::array<bool, 1 + max_data_groups> installing{};
   std::map<std::uint64_t, view> views;
   rocksdb::WriteBatch pending;  ///< empty between calls; kept for its memory
   std::uint64_t syncs = 0;
@@ -192,7 +217,7 @@ result<void> store::impl::open_database(const std::string& path) {
   return cannot_open(name, text);
 }
 
-result<std::optional<std::uint64_t>> store::impl::own_value(const char* key, rocksdb::ReadTier tier) {
+result<std::optional<std::uint64_t>> store::impl::own_value(const std::string& key, rocksdb::ReadTier tier) {
   rocksdb::ReadOptions read;
   read.read_tier = tier;
   std::string value;
@@ -302,16 +327,19 @@ result<void> store::impl::open_contents(bool existed) {
     }
     (void)log->prepare();  // the first segment is used for long; without room for it the write tells
     pending.Put(database.families[rocks::own], format_key, encode(format_version));
-    pending.Put(database.families[rocks::own], generation_key, encode(generation));
+    pending.Put(database.families[rocks::own], generation_key, encode(states[0]));
     return commit_through(true);
   }
-  const auto current = own_value(generation_key);
-  if (!current) return tl::unexpected(current.error());
-  generation = current->value_or(1);
+  for (std::size_t g = 0; g < states.size(); ++g) {
+    const auto current = own_value(name_of_generation(g));
+    if (!current) return tl::unexpected(current.error());
+    states[g] = current->value_or(states[g]);
+  }
   if (!state_damage.empty()) return {};
   // what an unfinished install or an interrupted clean-up left
-  auto r = drop_generations(0, generation);
-  return r ? drop_generations(generation + 1, UINT64_MAX) : r;
+  result<void> r;
+  for (std::size_t g = 0; g < states.size() && r; ++g) r = drop_other_generations(g);
+  return r;
 }
 
 result<void> store::impl::note_damage(const std::string& what) {
@@ -353,11 +381,10 @@ store::~store() = default;
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
-void store::impl::add(const disk::batch& b, std::uint64_t state_generation) {
-  const region state(disk::space::state, state_generation), other(disk::space::meta, 0);
+void store::impl::add(const disk::batch& b, const generations& of) {
   for (const auto& op : b) {
     auto* family = database[op.in];
-    const auto& in = op.in == disk::space::state ? state : other;
+    const region in(op.in, of);
     const rocksdb::Slice key[] = {in.prefix, slice(op.key)};
     switch (op.what) {
       case disk::op::kind::put: {
@@ -439,7 +466,7 @@ result<void> store::write(std::span<const disk::batch* const> batches, bool sync
     if (auto r = impl_->give_up_state(); !r) return r;
     impl_->forget_lost_state();
   }
-  for (const auto* b : batches) impl_->add(*b, impl_->generation);
+  for (const auto* b : batches) impl_->add(*b, impl_->states);
   return impl_->commit(sync);
 }
 
@@ -463,7 +490,7 @@ store::impl::view store::impl::freeze() const {
   const auto release = [db = database.db.get(), watch = latch](const rocksdb::Snapshot* s) {
     if (!watch->closed()) db->ReleaseSnapshot(s);
   };
-  return {std::shared_ptr<const rocksdb::Snapshot>(database.db->GetSnapshot(), release), generation};
+  return {std::shared_ptr<const rocksdb::Snapshot>(database.db->GetSnapshot(), release), states};
 }
 
 /// On any thread.
@@ -471,7 +498,7 @@ result<store::page> store::impl::read(const query& q, const view& v) {
   page r;
   if (auto ok = ready(); !ok) return tl::unexpected(ok.error());
   if (!q.to.empty() && q.to <= q.from) return r;
-  const region in(q.in, v.generation);
+  const region in(q.in, v.states);
   const auto low = in.prefix + to_text(q.from), high = q.to.empty() ? in.end : in.prefix + to_text(q.to);
   const rocksdb::Slice lower = low, upper = high;
   rocksdb::ReadOptions read;
@@ -549,6 +576,11 @@ result<disk::image> store::load(const bytes& state_begin, const bytes& state_end
   if (ok) ok = read(disk::space::local, r.local, {}, {});
   r.state_damage = impl_->state_damage;
   if (ok && r.state_damage.empty()) ok = read(disk::space::state, r.state, state_begin, state_end);
+  for (std::uint32_t g = 1; g <= max_data_groups && ok && r.state_damage.empty(); ++g) {
+    std::vector<disk::item> state;
+    ok = read(disk::state_of(group_id(g)), state, state_begin, state_end);
+    if (!state.empty()) r.data.emplace(group_id(g), std::move(state));
+  }
   if (!ok) return tl::unexpected(ok.error());
   return r;
 }
@@ -575,17 +607,24 @@ result<void> store::impl::drop_generations(std::uint64_t from, std::uint64_t to)
   return commit_through(false);
 }
 
-result<void> store::install_begin() {
-  if (auto r = impl_->up_to_date(); !r) return r;
-  if (auto r = impl_->give_up_state(); !r) return r;
-  impl_->installing = true;
-  return impl_->drop_generations(impl_->generation + 1, UINT64_MAX);
+result<void> store::impl::drop_other_generations(std::size_t group) {
+  auto r = drop_generations(lowest_generation(group), states[group]);
+  return r ? drop_generations(states[group] + 1, lowest_generation(group + 1)) : r;
 }
 
-result<void> store::install_chunk(std::span<const disk::item> items) {
+result<void> store::install_begin(disk::space in) {
   if (auto r = impl_->up_to_date(); !r) return r;
-  if (!impl_->installing) return fail(errc::bad_argument, "no snapshot is being installed");
-  const auto prefix = encode(impl_->generation + 1);
+  if (auto r = impl_->give_up_state(); !r) return r;
+  const auto group = group_at(in);
+  impl_->installing[group] = true;
+  return impl_->drop_other_generations(group);
+}
+
+result<void> store::install_chunk(std::span<const disk::item> items, disk::space in) {
+  if (auto r = impl_->up_to_date(); !r) return r;
+  const auto group = group_at(in);
+  if (!impl_->installing[group]) return fail(errc::bad_argument, "no snapshot is being installed");
+  const auto prefix = encode(impl_->states[group] + 1);
   auto* family = impl_->database[disk::space::state];
   for (const auto& [k, v] : items) {
     const rocksdb::Slice key[] = {prefix, slice(k)}, value = slice(v);
@@ -594,18 +633,20 @@ result<void> store::install_chunk(std::span<const disk::item> items) {
   return impl_->fill_tables();  // not by the log: a crash before the commit drops them anyway
 }
 
-result<void> store::install_commit(const disk::batch& what) {
+result<void> store::install_commit(const disk::batch& what, disk::space in) {
   if (auto r = impl_->up_to_date(); !r) return r;
-  if (!impl_->installing) return fail(errc::bad_argument, "no snapshot is being installed");
+  const auto group = group_at(in);
+  if (!impl_->installing[group]) return fail(errc::bad_argument, "no snapshot is being installed");
   if (auto r = impl_->flush_tables(true); !r) return r;  // the chunks
-  const auto next = impl_->generation + 1;
-  impl_->pending.Put(impl_->database.families[rocks::own], generation_key, encode(next));
+  auto next = impl_->states;
+  ++next[group];
+  impl_->pending.Put(impl_->database.families[rocks::own], name_of_generation(group), encode(next[group]));
   impl_->forget_lost_state();
   impl_->add(what, next);
   if (auto r = impl_->commit_through(true); !r) return r;
-  impl_->generation = next;
-  impl_->installing = false;
-  return impl_->drop_generations(0, next);
+  impl_->states = next;
+  impl_->installing[group] = false;
+  return impl_->drop_other_generations(group);
 }
 
 // ---- watching ------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class store {
     std::uint64_t max_log = 64 << 20;     ///< of the write-ahead log; reaching it flushes what it covers
     std::size_t log_segment = 16 << 20;   ///< of the write-ahead log: its files, and one spare
     int max_open_files = 256;
-    std::size_t max_views = 64;  ///< open_view fails with errc::limit above it
+    std::size_t max_views = 128;  ///< open_view fails with errc::limit above it
   };
 
   /// What to read. The fields are those of engine::read.
@@ -92,14 +92,15 @@ class store {
   /// An unknown number is ignored.
   result<void> close_view(std::uint64_t view);
 
-  /// Drops what an unfinished install left (a restart does so, too) and starts a new one.
-  result<void> install_begin();
-  /// Collects items of the new `state`, beside the present one. Without install_begin: errc::bad_argument.
-  result<void> install_chunk(std::span<const disk::item>);
-  /// In one atomic, durable step `state` becomes the chunks and `what` is applied. Open views keep what they saw.
-  result<void> install_commit(const disk::batch& what);
+  /// Drops what an unfinished install of that state left (a restart does so, too) and starts a new one. `in` is a state
+  /// (disk::state_of); those of several groups may be installed side by side.
+  result<void> install_begin(disk::space in = disk::space::state);
+  /// Collects items of the new state, beside the present one. Without install_begin: errc::bad_argument.
+  result<void> install_chunk(std::span<const disk::item>, disk::space in = disk::space::state);
+  /// In one atomic, durable step that state becomes the chunks and `what` is applied. Open views keep what they saw.
+  result<void> install_commit(const disk::batch& what, disk::space in = disk::space::state);
 
-  /// Everything that a node reads at its start: of `state` the keys in [state_begin, state_end), an empty end = all.
+  /// Everything that a node reads at its start: of each state the keys in [state_begin, state_end), an empty end = all.
   /// After tables were found damaged the next opening looks at all of them. When they are those of `state`, that is
   /// told in image::state_damage until another state is installed or all of it is erased, and nothing else may be done
   /// to `state` meanwhile; others: errc::unavailable at the opening.

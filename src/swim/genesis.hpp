@@ -88,6 +88,7 @@ struct hello {
   std::optional<genesis_record> record;  ///< R when known; set exactly when cluster_known is
   std::uint64_t start = 0;               ///< drawn at each start: tells two starts of one boot apart (a copied disk)
   log_index log_end;                     ///< where the log ended at that start
+  std::vector<log_index> data_log_ends;  ///< the same of each data group (docs/consensus.md 1.10)
 };
 struct genesis_prepare {
   ballot b;

@@ -111,6 +111,16 @@ struct put_command {
     c.setProposer(v.proposer.value);
   }
   void operator()(const machine::close_session& v) { b.initCloseSession().setEpoch(v.epoch.value); }
+  void operator()(const machine::admit_session& v) {
+    auto c = b.initAdmitSession();
+    c.setEpoch(v.epoch.value);
+    put_id(c.initNode(), v.node);
+  }
+  void operator()(const machine::fence_session& v) {
+    auto c = b.initFenceSession();
+    c.setEpoch(v.epoch.value);
+    put_id(c.initNode(), v.node);
+  }
   void operator()(const machine::set_activity& v) {
     auto c = b.initSetActivity();
     c.setActive(v.active);
@@ -187,6 +197,14 @@ machine::command_body get_command_body(Command::Reader r) {
     }
     case Command::CLOSE_SESSION:
       return machine::close_session{session_epoch(r.getCloseSession().getEpoch())};
+    case Command::ADMIT_SESSION: {
+      const auto c = r.getAdmitSession();
+      return machine::admit_session{session_epoch(c.getEpoch()), get_id<node_id>(c.getNode())};
+    }
+    case Command::FENCE_SESSION: {
+      const auto c = r.getFenceSession();
+      return machine::fence_session{session_epoch(c.getEpoch()), get_id<node_id>(c.getNode())};
+    }
     case Command::SET_ACTIVITY: {
       const auto c = r.getSetActivity();
       return machine::set_activity{c.getActive(), c.getStopping()};

@@ -132,6 +132,8 @@ void put(Hello::Builder b, const swim::hello& v) {
   if (v.record) put(b.initRecord(), *v.record);
   b.setStart(v.start);
   b.setLogEnd(v.log_end.value);
+  auto ends = b.initDataLogEnds(count(v.data_log_ends));
+  for (capnp::uint i = 0; i < count(v.data_log_ends); ++i) ends.set(i, v.data_log_ends[i].value);
 }
 
 swim::hello get(Hello::Reader r) {
@@ -150,6 +152,7 @@ swim::hello get(Hello::Reader r) {
   if (r.hasRecord()) v.record = get(r.getRecord());
   v.start = r.getStart();
   v.log_end = log_index(r.getLogEnd());
+  v.data_log_ends = get_list(r.getDataLogEnds(), [](std::uint64_t end) { return log_index(end); });
   return v;
 }
 

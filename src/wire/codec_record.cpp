@@ -11,9 +11,11 @@ void put(GlobalRecord::Builder b, const machine::global_record& v) {
   b.setLastJournalId(v.last_journal_id);
   b.setLastStamp(put_time(v.last_stamp));
   b.setReadLease(v.read_lease.count());
+  b.setLastAdmitted(v.last_admitted.value);
 }
 machine::global_record get(GlobalRecord::Reader r) {
-  return {r.getView(), r.getLastJournalId(), get_time(r.getLastStamp()), get_duration(r.getReadLease())};
+  return {r.getView(), r.getLastJournalId(), get_time(r.getLastStamp()), get_duration(r.getReadLease()),
+          session_epoch(r.getLastAdmitted())};
 }
 
 void put(MemberRecord::Builder b, const machine::member_record& v) {

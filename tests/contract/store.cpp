@@ -159,6 +159,38 @@ ON_BOTH_DISKS("an install replaces the state in one step") {
   }
 }
 
+ON_BOTH_DISKS("each group has a state of its own, which an install of another leaves alone") {
+  TestType d;
+  const auto one = disk::state_of(group_id(1)), last = disk::state_of(group_id(max_data_groups));
+  write(d, {put(space::state, "a", "0"), put(one, "a", "1"), put(one, "b", "1"), put(last, "a", "16")});
+  write(d, {erase(one, "b"), put(one, "c", "1")}, true);
+  CHECK(text(d, space::state) == "a=0");
+  CHECK(text(d, one) == "a=1 c=1");
+  CHECK(text(d, last) == "a=16");
+  d.open_view(1);
+  // Two at once, one of which is never finished.
+  d.install_begin(one);
+  d.install_begin(last);
+  d.install_chunk(std::vector{item("x", "1")}, one);
+  d.install_chunk(std::vector{item("y", "16")}, last);
+  d.install_commit({put(space::meta, "applied", "9"), put(one, "z", "1")}, one);
+  CHECK(text(d, one) == "x=1 z=1");
+  CHECK(text(d, one, 1) == "a=1 c=1");
+  CHECK(text(d, last) == "a=16");
+  d.restart();
+  CHECK(text(d, space::state) == "a=0");
+  CHECK(text(d, one) == "x=1 z=1");
+  CHECK(text(d, last) == "a=16");
+  const auto image = d.load(to_bytes("a"), to_bytes("y"));
+  CHECK(text(image.state) == "a=0");
+  REQUIRE(image.data.size() == 2);
+  CHECK(text(image.data.at(group_id(1))) == "x=1");
+  CHECK(text(image.data.at(group_id(max_data_groups))) == "a=16");
+  write(d, disk::erase_everything());
+  CHECK(text(d, one).empty());
+  CHECK(text(d, last).empty());
+}
+
 TEMPLATE_TEST_CASE("an unfinished install is dropped by a restart and by the next one (nuraft#562)", "[store][lesson]",
                    real_disk, simulated_disk) {
   TestType d;
@@ -357,7 +389,7 @@ TEST_CASE("a power loss takes some of the newest un-synced batches, whole (etcd#
       if (random.chance(0.2)) {
         d.install_begin();
         d.install_chunk(std::vector{item(key, "i"), item("q", "i")});
-        d.install_commit({put(space::log, key, std::to_string(i))}, false);
+        d.install_commit({put(space::log, key, std::to_string(i))}, space::state, false);
       } else if (random.chance(0.2)) {
         d.write({erase_range(space::log, "b", "d"), erase_range(space::state, key, "")}, false);
       } else {

@@ -44,9 +44,9 @@ struct real_disk {
   page range(const query& q) { return must(s->range(q)); }
   void open_view(std::uint64_t id) { must(s->open_view(id)); }
   void close_view(std::uint64_t id) { must(s->close_view(id)); }
-  void install_begin() { must(s->install_begin()); }
-  void install_chunk(std::span<const disk::item> items) { must(s->install_chunk(items)); }
-  void install_commit(const disk::batch& what) { must(s->install_commit(what)); }
+  void install_begin(space in = space::state) { must(s->install_begin(in)); }
+  void install_chunk(std::span<const disk::item> items, space in = space::state) { must(s->install_chunk(items, in)); }
+  void install_commit(const disk::batch& what, space in = space::state) { must(s->install_commit(what, in)); }
   disk::image load(const bytes& a, const bytes& b) { return must(s->load(a, b)); }
   void restart() {
     s.reset();
@@ -62,9 +62,11 @@ struct simulated_disk {
   page range(const query& q) { return d.range(q); }
   void open_view(std::uint64_t id) { d.open_view(id); }
   void close_view(std::uint64_t id) { d.close_view(id); }
-  void install_begin() { d.install_begin(); }
-  void install_chunk(std::span<const disk::item> items) { REQUIRE(d.install_chunk(items)); }
-  void install_commit(const disk::batch& what) { REQUIRE(d.install_commit(what)); }
+  void install_begin(space in = space::state) { d.install_begin(in); }
+  void install_chunk(std::span<const disk::item> items, space in = space::state) {
+    REQUIRE(d.install_chunk(items, in));
+  }
+  void install_commit(const disk::batch& what, space in = space::state) { REQUIRE(d.install_commit(what, in)); }
   disk::image load(const bytes& a, const bytes& b) { return d.load(a, b); }
   void restart() { d.kill(); }
 };

@@ -18,15 +18,30 @@ std::uint64_t content(const raft::entry& e) {
 }
 }  // namespace
 
+namespace {
+/// A group as a node has it; null before the cluster is formed.
+engine::engine::view::group group_at(const engine::engine::view& v, group_id g) {
+  if (!g) return {v.raft, v.machine};
+  if (g.value > v.data.size()) return {nullptr, nullptr};
+  return v.data[g.value - 1];
+}
+}  // namespace
+
+void consensus_checker::fail(std::size_t node, const std::string& what) {
+  world_.watch.violation(group_ ? fmt::format("{}: group {}: {}", world_.name(node), group_, what)
+                                : fmt::format("{}: {}", world_.name(node), what));
+}
+
 void consensus_checker::after_step(std::size_t i) {
   const auto v = world_.node(i).look();
+  const auto [core, machine] = group_at(v, group_);
   if (v.genesis && v.genesis->formed()) {
     const auto id = v.genesis->state().id;
     if (!id_) id_ = id;
     if (id != id_) fail(i, fmt::format("two cluster ids: {} and {}", id.str(), id_.str()));
   }
-  if (!v.raft) return;
-  const auto& r = *v.raft;
+  if (!core) return;
+  const auto& r = *core;
   auto& m = seen_[i];
   const auto term = r.current_term().value;
   if (term < m.term) fail(i, fmt::format("the term fell from {} to {}", m.term, term));
@@ -35,8 +50,8 @@ void consensus_checker::after_step(std::size_t i) {
   check_leader(i, r, m);
   check_log(i, r, m);
   check_committed(i, r, m);
-  if (r.applied().value != m.applied && v.machine && r.applied().value % 8 == 0) {
-    const auto d = v.machine->digest();
+  if (r.applied().value != m.applied && machine && r.applied().value % 8 == 0) {
+    const auto d = machine->digest();
     const auto [it, fresh] = digests_.try_emplace(r.applied().value, d);
     if (it->second != d) fail(i, fmt::format("the state at {} differs from another node's", r.applied()));
   }
@@ -47,7 +62,7 @@ void consensus_checker::after_step(std::size_t i) {
 }
 
 void consensus_checker::read_served(std::size_t i, std::uint64_t before) {
-  const auto* r = world_.node(i).look().raft;
+  const auto* r = group_at(world_.node(i).look(), group_).raft;
   if (r && r->applied().value < before)
     fail(i, fmt::format("serves a read at {} while {} was committed before it began", r->applied(), before));
 }
@@ -134,9 +149,9 @@ void consensus_checker::check_committed(std::size_t i, const raft::core& r, cons
 
 namespace {
 /// An entry is on the disk, or a state that it went into.
-bool is_durable(const test::memory_disk& disk, log_index i) {
-  if (disk.durable(disk::space::log, engine::log_key(i))) return true;
-  const auto base = disk.durable(disk::space::meta, to_bytes("log_base"));
+bool is_durable(const test::memory_disk& disk, group_id group, log_index i) {
+  if (disk.durable(disk::space::log, engine::log_key(group, i))) return true;
+  const auto base = disk.durable(disk::space::meta, engine::group_key(group, "log_base"));
   const auto meta = base ? wire::decode_snapshot_meta(base->view()) : result<wire::decoded_snapshot_meta>();
   return meta && meta->meta.index >= i;
 }
@@ -150,24 +165,25 @@ void durability_checker::sent(std::size_t from, byte_view frame) {
   const auto& disk = world_.disk(from);
   const auto fail = [&](const std::string& what) { world_.watch.violation(world_.name(from) + ": " + what); };
   if (const auto* f = std::get_if<wire::fetched>(&e->body); f && !f->entries.empty()) {
-    const auto* r = world_.node(from).look().raft;
+    const auto* r = group_at(world_.node(from).look(), e->group).raft;
     const auto last = f->entries.back().index;
-    const bool written = disk.contains(disk::space::log, engine::log_key(last)) || is_durable(disk, last);
+    const bool written =
+        disk.contains(disk::space::log, engine::log_key(e->group, last)) || is_durable(disk, e->group, last);
     if (r && last >= r->first_index() && (last > r->commit() || !written))
       fail(fmt::format("it passes entry {} on before that is committed and written", last));
   }
   const auto* m = std::get_if<raft::message>(&e->body);
   if (!m) return;
   if (const auto* v = std::get_if<raft::vote_response>(&m->body); v && v->granted && !v->pre) {
-    const auto stored = disk.durable(disk::space::meta, to_bytes("hard_state"));
+    const auto stored = disk.durable(disk::space::meta, engine::group_key(e->group, "hard_state"));
     const auto hard = stored ? wire::decode_hard_state(stored->view()) : result<raft::hard_state>(raft::hard_state{});
     if (!hard || hard->current < m->when || (hard->current == m->when && hard->vote != m->to))
       fail(fmt::format("its vote in term {} leaves before it is durable", m->when));
   } else if (const auto* a = std::get_if<raft::append_response>(&m->body); a && a->ok) {
     // One of an older term may leave when what it is about was durable and is overwritten already: that it is late is
     // no different from a slow network.
-    const auto* r = world_.node(from).look().raft;
-    if (r && m->when == r->current_term() && a->match >= r->first_index() && !is_durable(disk, a->match))
+    const auto* r = group_at(world_.node(from).look(), e->group).raft;
+    if (r && m->when == r->current_term() && a->match >= r->first_index() && !is_durable(disk, e->group, a->match))
       fail(fmt::format("it acknowledges entry {} to {} in term {} before it is durable", a->match, m->to.short_str(),
                        m->when));
   }
@@ -287,6 +303,27 @@ void journal_checker::learn(const std::string& journal, std::uint64_t id, const 
   const auto once = ids_[journal].try_emplace(message, id).first;
   if (once->second != id)
     world_.watch.violation(fmt::format("{}: {} was appended as {} and as {}", journal, message, once->second, id));
+  if (forbidden_.contains(message))
+    world_.watch.violation(fmt::format("{}: {} was appended behind its session's Fence", journal, message));
+}
+
+void fence_checker::after_step(std::size_t i) {
+  const auto* r = group_at(world_.node(i).look(), group_).raft;
+  if (!r) return;
+  for (auto k = std::max(looked_.next(), r->first_index()); k <= r->commit(); ++k)
+    if (const auto* e = r->entry_at(k)) look(*e);
+  looked_ = std::max(looked_, r->commit());
+}
+
+void fence_checker::look(const raft::entry& e) {
+  if (e.kind != raft::entry_kind::command) return;
+  const auto c = wire::decode_command(e.payload.view());
+  if (!c) return;
+  if (const auto* f = std::get_if<machine::fence_session>(&c->body)) fenced_.insert(f->epoch);
+  if (!c->session || !known_.emplace(c->session, c->seq).second || !fenced_.contains(c->session)) return;
+  ++late_;
+  if (const auto* a = std::get_if<machine::journal_append>(&c->body))
+    for (const auto& item : a->items) journals_.forbid(item.message);
 }
 
 void journal_checker::acknowledged(const std::string& journal, std::uint64_t id, const std::string& message) {

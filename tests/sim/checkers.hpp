@@ -15,10 +15,10 @@ namespace coterie::sim {
 
 /// Election safety, log matching, leader append-only, leader completeness, state machine safety, and what never falls
 /// (Raft paper, figure 3); configurations that follow each other share a majority (4.3 there); one cluster id
-/// (docs/membership.md).
+/// (docs/membership.md). Of one group.
 class consensus_checker {
  public:
-  explicit consensus_checker(world& w) : world_(w), seen_(world::max_nodes) {}
+  explicit consensus_checker(world& w, group_id g = meta_group) : world_(w), group_(g), seen_(world::max_nodes) {}
   void after_step(std::size_t node);
   void on_start(std::size_t node) { seen_[node] = {}; }
   /// The highest index that any node knew to be committed.
@@ -43,11 +43,12 @@ class consensus_checker {
   struct known_entry {
     std::uint64_t term, content, previous_term;
   };
-  void fail(std::size_t node, const std::string& what) { world_.watch.violation(world_.name(node) + ": " + what); }
+  void fail(std::size_t node, const std::string& what);
   void check_log(std::size_t node, const raft::core&, node_memory&);
   void check_leader(std::size_t node, const raft::core&, const node_memory&);
   void check_committed(std::size_t node, const raft::core&, const node_memory&);
   world& world_;
+  const group_id group_;
   std::map<std::uint64_t, node_id> leaders_;                   // by term
   std::map<std::uint64_t, std::vector<known_entry>> entries_;  // by index
   struct committed_entry {
@@ -161,6 +162,8 @@ class journal_checker {
   void forget(std::size_t node) {
     std::erase_if(seen_, [&](const auto& x) { return x.first.first == node; });
   }
+  /// This message must never be an entry.
+  void forbid(const std::string& message) { forbidden_.insert(message); }
   /// What an acknowledged entry still misses; empty = every node has it.
   std::string missing(const std::vector<std::size_t>& nodes) const;
   std::uint64_t entries() const;
@@ -175,6 +178,26 @@ class journal_checker {
   std::map<std::string, std::map<std::uint64_t, std::string>> acked_, known_;
   std::map<std::string, std::map<std::string, std::uint64_t>> ids_;  // each message is appended once
   std::map<std::pair<std::size_t, std::string>, progress> seen_;
+  std::set<std::string> forbidden_;
+};
+
+/// Nothing of a session is executed in a data group behind the session's Fence (docs/consensus.md 1.10): what is
+/// appended for the first time there, no journal has.
+class fence_checker {
+ public:
+  fence_checker(world& w, journal_checker& j, group_id g) : world_(w), journals_(j), group_(g) {}
+  void after_step(std::size_t node);
+  std::uint64_t late() const { return late_; }  ///< commands behind a Fence
+
+ private:
+  void look(const raft::entry&);
+  world& world_;
+  journal_checker& journals_;
+  const group_id group_;
+  log_index looked_;  ///< up to here all committed entries that anybody still had
+  std::set<session_epoch> fenced_;
+  std::set<std::pair<session_epoch, request_seq>> known_;
+  std::uint64_t late_ = 0;
 };
 
 /// Caches follow their source: once everything is quiet no node keeps a value older than an acknowledged invalidation

@@ -287,11 +287,9 @@ class scenario {
     // A copy of what was emptied since is of somebody who is no member any more.
     if ((clone && place == c.of) || !is(identity(c.disk), identity(world_.disk(c.of)))) return;
     if (c.disk.durable(disk::space::meta, to_bytes("ended"))) return;
-    const auto leader = world_.leader();
     // One that acknowledged nothing since, and was not started since, is as good as the newer one. What a leader held
     // by itself nobody else remembers: only a later start of it is noticed.
-    const bool behind =
-        world_.disk(c.of).size(disk::space::log) > 0 && leader && *leader != place && acked_more(c, *leader);
+    const bool behind = world_.disk(c.of).size(disk::space::log) > 0 && acked_more(c, place);
     const bool noticed = clone || behind || !is(boots(c.disk), boots(world_.disk(c.of)));
     if (!noticed) return;
     // It stops for good; or an end that was ordered before has started it again already, as somebody new.
@@ -321,14 +319,25 @@ class scenario {
     start(place);
     settle("after a disk was misplaced");
   }
-  bool acked_more(const copied& c, std::size_t leader) const {
-    const auto* core = world_.node(leader).look().raft;
+  // Of any group that another node leads.
+  bool acked_more(const copied& c, std::size_t place) const {
     const auto image = c.disk.load(engine::state_memory_begin(), engine::state_memory_end());
-    const auto recovered = engine::recover(image, 1, 1, false);
+    const auto recovered = engine::recover(image, 1, 1, false, world_.data_groups());
     if (!recovered) return false;
-    const auto last = recovered->state.log.last();
-    for (const auto& p : core->progress())
-      if (p.id == recovered->state.self) return last < std::min(p.match, core->commit());
+    const auto& mine = recovered->state;
+    const auto more = [&](const raft::core* core, log_index last) {
+      if (!core || core->current_role() != raft::role::leader) return false;
+      for (const auto& p : core->progress())
+        if (p.id == mine.self) return last < std::min(p.match, core->commit());
+      return false;
+    };
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      if (i == place || !world_.running(i)) continue;
+      const auto v = world_.node(i).look();
+      if (world_.leader() == i && more(v.raft, mine.log.last())) return true;
+      for (std::size_t g = 0; g < v.data.size(); ++g)
+        if (more(v.data[g].raft, mine.data[g].log.last())) return true;
+    }
     return false;
   }
 
@@ -376,7 +385,35 @@ class scenario {
     if (const auto m = work_.journals.missing(all); !m.empty()) return "not processed: " + m;
     if (const auto c = work_.caches.stale(); !c.empty()) return "a stale cache: " + c;
     if (auto left = left_over(*state); !left.empty()) return left;
+    for (std::size_t g = 0; g < world_.data_groups(); ++g)
+      if (auto why = unsettled(g, *state); !why.empty()) return fmt::format("group {}: {}", g + 1, why);
     return overdue(*state);
+  }
+
+  // The same of a data group, which follows the meta group.
+  std::string unsettled(std::size_t g, const machine::machine& meta) const {
+    node_id leader;
+    log_index last;
+    const auto at = [&](std::size_t i) { return world_.node(i).look().data.at(g); };
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      const auto* r = at(i).raft;
+      if (!r->leader()) return world_.name(i) + " knows no leader";
+      if (leader && r->leader() != leader) return world_.name(i) + " follows another leader";
+      leader = r->leader();
+      const auto& wanted = world_.node(i).look().raft->conf();
+      if (r->conf().voters != wanted.voters || r->conf().learners != wanted.learners || r->conf().joint())
+        return world_.name(i) + " has another configuration than in the meta group";
+      last = std::max(last, r->commit());
+    }
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      if (last.value > at(i).raft->applied().value + 50)
+        return fmt::format("{} is behind: {} of {}", world_.name(i), at(i).raft->applied(), last);
+      for (const auto& [epoch, s] : at(i).machine->sessions())
+        if (meta.session(epoch) == nullptr) return fmt::format("session {} is over, and has no Fence", epoch);
+      for (const auto& [epoch, s] : meta.sessions())
+        if (at(i).machine->session(epoch) == nullptr) return fmt::format("session {} is not admitted", epoch);
+    }
+    return {};
   }
 
   // Nobody asks for locks any more, and every client gives back or goes: what is held still was forgotten. So was the
@@ -428,6 +465,7 @@ class scenario {
       for (const auto& [name, count] : c->all()) out_.marks[std::string(name)] += count;
     };
     if (v.raft) take(&v.raft->stats());
+    for (const auto& g : v.data) take(&g.raft->stats());
     take(&v.members->stats());
     take(v.stats);
     if (v.genesis) take(&v.genesis->stats());
@@ -444,6 +482,8 @@ class scenario {
     out_.unsure = work_.unsure;
     out_.leaders = work_.consensus.leaders();
     out_.configurations = work_.consensus.configurations();
+    for (const auto& f : work_.fences)
+      if (f.late() > 0) out_.marks["group.behind_fence"] += f.late();
     out_.grants = work_.locks.grants();
     out_.starts = work_.jobs.starts();
     out_.entries = work_.journals.entries();

@@ -42,6 +42,7 @@ constexpr std::array all_settings{
     setting{"max_voters", &settings::max_voters},
     setting{"standbys", &settings::standbys},
     setting{"fan_out", &settings::fan_out},
+    setting{"data_groups", &settings::data_groups},
     setting{"end_ms", &settings::end_ms},
 };
 static_assert(sizeof(settings) == all_settings.size() * sizeof(std::uint64_t));
@@ -378,6 +379,7 @@ schedule generate(std::uint64_t seed) {
     mistake.lasts = draw_time(r, 2s, 15s);
     s.faults.push_back(mistake);
   }
+  if (r.chance(0.25)) s.set.data_groups = 1 + r.below(2);
   std::erase_if(s.faults, [&](const fault& f) { return f.at >= end; });
   const auto by_time = [](const auto& a, const auto& b) { return a.at < b.at; };
   std::stable_sort(s.faults.begin(), s.faults.end(), by_time);

@@ -31,6 +31,7 @@ struct settings {
   std::uint64_t stable_after_ms = 10'000, dead_grace_ms = 30'000;  ///< of voters (docs/consensus.md 1.4)
   std::uint64_t turn_us = 0;  ///< a node gathers what comes for so long and handles it in one turn; 0: one by one
   std::uint64_t max_voters = 5, standbys = 2, fan_out = 8;  ///< fan_out: of relays (docs/consensus.md 1.3)
+  std::uint64_t data_groups = 0;                            ///< beside the meta group (docs/consensus.md 1.10)
   std::uint64_t end_ms = 40'000;                            ///< of faults and operations
   bool operator==(const settings&) const = default;
 };

@@ -37,8 +37,14 @@ workload::workload(world& w)
       caches(w),
       messages(w),
       world_(w) {
+  for (std::uint32_t g = 1; g <= w.data_groups(); ++g) {
+    data_consensus.emplace_back(w, group_id(g));
+    fences.emplace_back(w, journals, group_id(g));
+  }
   w.watch.stepped = [this](std::size_t i) {
     consensus.after_step(i);
+    for (auto& c : data_consensus) c.after_step(i);
+    for (auto& f : fences) f.after_step(i);
     heals.after_step(i);
     membership.after_step(i);
   };
@@ -57,6 +63,7 @@ workload::workload(world& w)
   };
   w.watch.started = [this](std::size_t i) {
     consensus.on_start(i);
+    for (auto& c : data_consensus) c.on_start(i);
     membership.on_start(i);
     caches.on_start(i);
     messages.on_start(i);

@@ -32,6 +32,8 @@ class workload {
   linearizability::history take_history() { return history_.take(); }
 
   consensus_checker consensus;
+  std::vector<consensus_checker> data_consensus;  ///< of the data groups
+  std::vector<fence_checker> fences;
   durability_checker durability;
   heal_checker heals;
   membership_checker membership;

@@ -163,7 +163,7 @@ void world::start(std::size_t i) {
   ++n.life;
   auto r = draw(lane::life, i, 1);
   const auto image = n.disk.load(engine::state_memory_begin(), engine::state_memory_end());
-  auto p = engine::recover(image, r.next(), r.next(), left(i));
+  auto p = engine::recover(image, r.next(), r.next(), left(i), data_groups());
   if (std::exchange(n.rotten, false)) {
     n.refused = !p;
     if (!p) return trace(i, "can't start: " + p.error().message);
@@ -191,6 +191,7 @@ void world::start(std::size_t i) {
   o.voters.max_voters = set_.max_voters;
   o.voters.standbys = set_.standbys;
   o.relay_fan_out = set_.fan_out;
+  o.data_groups = data_groups();
   o.keep_locks = 1s;
   o.snapshot_chunk_bytes = set_.chunk_bytes;
   o.snapshot_rate = set_.chunk_bytes * 50;
@@ -294,8 +295,8 @@ void world::damage(std::size_t i) {
   COTERIE_ASSERT(!up(i));
   auto& n = *nodes_[i];
   auto r = draw(lane::power, i);
-  const auto before =
-      engine::recover(n.disk.load(engine::state_memory_begin(), engine::state_memory_end()), 1, 1, false);
+  const auto before = engine::recover(n.disk.load(engine::state_memory_begin(), engine::state_memory_end()), 1, 1,
+                                      false, data_groups());
   const auto where = r.chance(0.7) ? disk::space::log : disk::space::state;
   if (!before || before->state.damaged || left(i) || !n.disk.corrupt(r, where))
     return trace(i, "has nothing to damage");

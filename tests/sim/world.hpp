@@ -52,6 +52,7 @@ class world {
 
   // ---- nodes ----
   std::size_t size() const { return nodes_.size(); }
+  std::uint32_t data_groups() const { return static_cast<std::uint32_t>(set_.data_groups); }
   void start(std::size_t);
   void kill(std::size_t, bool power_loss);  ///< the process; with power_loss un-synced disk contents may go too
   /// The process dies the next time that it comes to this point.

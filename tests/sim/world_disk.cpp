@@ -105,17 +105,17 @@ void world::do_disk_work(std::size_t i) {
                    n.disk.close_view(v.view);
                    at_once();
                  },
-                 [&](const engine::install_begin&) {
-                   n.disk.install_begin();
+                 [&](const engine::install_begin& b) {
+                   n.disk.install_begin(b.in);
                    at_once();
                  },
                  [&](const engine::install_chunk& c) {
-                   n.disk.install_chunk(c.items);
+                   n.disk.install_chunk(c.items, c.in);
                    if (dies_at(i, crash_point::at_chunk)) return;
                    disk_done(i, engine::written{c.sequence}, 0ns);
                  },
                  [&](const engine::install_commit& c) {
-                   n.disk.install_commit(c.what);
+                   n.disk.install_commit(c.what, c.in);
                    if (dies_at(i, crash_point::at_install)) return;
                    disk_done(i, engine::written{c.sequence}, disk_latency(i));
                  },
@@ -127,9 +127,13 @@ void world::do_disk_work(std::size_t i) {
 void world::lose_power(std::size_t i, rng& r, bool observes) {
   auto& n = *nodes_[i];
   const auto end = [&] {
-    const auto last = n.disk.range(
-        engine::read{.id = {}, .in = disk::space::log, .from = {}, .to = {}, .max_items = 1, .reverse = true});
-    return last.items.empty() ? log_index() : log_index(from_big_endian(last.items.front().first).value_or(0));
+    const auto last = n.disk.range(engine::read{.id = {},
+                                                .in = disk::space::log,
+                                                .from = engine::log_key(meta_group, log_index(0)),
+                                                .to = engine::log_key(meta_group.next(), log_index(0)),
+                                                .max_items = 1,
+                                                .reverse = true});
+    return last.items.empty() ? log_index() : engine::parse_log_key(last.items.front().first)->second;
   };
   const auto before = end();
   n.disk.crash(r);

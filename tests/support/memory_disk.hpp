@@ -83,29 +83,29 @@ class memory_disk {
   void close_view(std::uint64_t id) { views_.erase(id); }
 
   /// Drops what an unfinished install left; chunks collect beside the present state.
-  void install_begin() { incoming_.emplace(); }
+  void install_begin(disk::space in = disk::space::state) { incoming_[in] = {}; }
   /// False = the disk has failed.
-  bool install_chunk(std::span<const disk::item> items) {
+  bool install_chunk(std::span<const disk::item> items, disk::space in = disk::space::state) {
     if (failed_) return false;
-    COTERIE_ASSERT(incoming_);
-    for (const auto& [k, v] : items) (*incoming_)[k] = shared_bytes(v);
+    COTERIE_ASSERT(incoming_.contains(in));
+    for (const auto& [k, v] : items) incoming_[in][k] = shared_bytes(v);
     return true;
   }
-  /// `state` becomes the chunks and `what` is applied, as one batch; with `sync` (as the store does) durably.
-  bool install_commit(const disk::batch& what, bool sync = true) {
+  /// The state becomes the chunks and `what` is applied, as one batch; with `sync` (as the store does) durably.
+  bool install_commit(const disk::batch& what, disk::space in = disk::space::state, bool sync = true) {
     if (failed_) return false;
-    COTERIE_ASSERT(incoming_);
+    auto incoming = incoming_.extract(in);
+    COTERIE_ASSERT(!incoming.empty());
     step back;
-    auto& state = spaces_[at(disk::space::state)];
-    back.state = std::exchange(state, std::make_shared<map>(std::move(*incoming_)));
+    back.installed = in;
+    back.state = std::exchange(spaces_[at(in)], std::make_shared<map>(std::move(incoming.mapped())));
     back.state_rotten = std::exchange(state_rotten_, false);
-    incoming_.reset();
     for (const auto& o : what) apply(o, back);
     undo_.push_back(std::move(back));
     return !sync || this->sync();
   }
 
-  /// meta, log and local whole, and of state the keys in [state_begin, state_end); an empty end = all.
+  /// meta, log and local whole, and of each state the keys in [state_begin, state_end); an empty end = all.
   disk::image load(const bytes& state_begin, const bytes& state_end) const {
     disk::image r;
     struct whole {
@@ -118,10 +118,14 @@ class memory_disk {
     r.meta = range(whole{disk::space::meta, {}, {}}).items;
     r.log = range(whole{disk::space::log, {}, {}}).items;
     r.local = range(whole{disk::space::local, {}, {}}).items;
-    if (state_rotten_)
+    if (state_rotten_) {
       r.state_damage = "a block of the state fails its checksum";
-    else
-      r.state = range(whole{disk::space::state, state_begin, state_end}).items;
+      return r;
+    }
+    r.state = range(whole{disk::space::state, state_begin, state_end}).items;
+    for (std::uint32_t g = 1; g <= max_data_groups; ++g)
+      if (auto items = range(whole{disk::state_of(group_id(g)), state_begin, state_end}).items; !items.empty())
+        r.data.emplace(group_id(g), std::move(items));
     return r;
   }
 
@@ -129,7 +133,7 @@ class memory_disk {
   /// The process dies, the machine goes on: nothing written is lost; views and an unfinished install are.
   void kill() {
     views_.clear();
-    incoming_.reset();
+    incoming_.clear();
     failed_ = false;
     syncs_until_failure_.reset();
   }
@@ -188,7 +192,7 @@ class memory_disk {
 
  private:
   using map = std::map<bytes, shared_bytes>;
-  using spaces = std::array<std::shared_ptr<map>, 4>;
+  using spaces = std::array<std::shared_ptr<map>, disk::spaces>;
   /// The way back over one batch: what each key was before it (none = absent), newest change last.
   struct step {
     struct change {
@@ -198,6 +202,7 @@ class memory_disk {
     };
     std::vector<change> changes;
     std::shared_ptr<map> state;  ///< of an install: the whole space as it was
+    disk::space installed = disk::space::state;
     bool state_rotten = false;
   };
 
@@ -254,13 +259,19 @@ class memory_disk {
       }
     }
     if (!back.state) return;
-    spaces_[at(disk::space::state)] = std::move(back.state);
+    spaces_[at(back.installed)] = std::move(back.state);
     state_rotten_ = back.state_rotten;
   }
 
-  spaces spaces_{std::make_shared<map>(), std::make_shared<map>(), std::make_shared<map>(), std::make_shared<map>()};
+  static spaces empty_spaces() {
+    spaces r;
+    for (auto& s : r) s = std::make_shared<map>();
+    return r;
+  }
+
+  spaces spaces_ = empty_spaces();
   std::map<std::uint64_t, spaces> views_;
-  std::optional<map> incoming_;
+  std::map<disk::space, map> incoming_;
   std::vector<step> undo_;  ///< one for each batch since the last sync
   bool failed_ = false, state_rotten_ = false;
   std::optional<std::size_t> syncs_until_failure_;

@@ -226,5 +226,19 @@ struct Command {
     setReadLease :group {
       lease @48 :Int64;
     }
+    admitSession :group {
+      epoch @49 :UInt64;
+      node :group {
+        hi @50 :UInt64;
+        lo @51 :UInt64;
+      }
+    }
+    fenceSession :group {
+      epoch @52 :UInt64;
+      node :group {
+        hi @53 :UInt64;
+        lo @54 :UInt64;
+      }
+    }
   }
 }

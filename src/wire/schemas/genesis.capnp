@@ -60,6 +60,7 @@ struct Hello {
   record @14 :GenesisRecord;  # null = not known
   start @15 :UInt64;
   logEnd @16 :UInt64;
+  dataLogEnds @17 :List(UInt64);
 }
 
 struct Genesis {

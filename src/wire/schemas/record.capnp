@@ -10,6 +10,7 @@ struct GlobalRecord {  # g
   lastJournalId @1 :UInt64;
   lastStamp @2 :Int64;
   readLease @3 :Int64;
+  lastAdmitted @4 :UInt64;
 }
 
 struct MemberRecord {  # m

@@ -54,7 +54,8 @@ struct heal_world : active_nodes {
     REQUIRE(disk(hurt).corrupt(r, disk::space::state));
   }
   raft::hard_state hard() {
-    return *wire::decode_hard_state(disk(hurt).durable(disk::space::meta, to_bytes("hard_state"))->view());
+    return *wire::decode_hard_state(
+        disk(hurt).durable(disk::space::meta, engine::group_key(meta_group, "hard_state"))->view());
   }
   bool healed() { return counted(hurt, "heal.done") == 1 && active(hurt); }
   bool same() {
@@ -187,7 +188,8 @@ TEST_CASE("the end of the log, term and vote can't be healed") {
     REQUIRE_THAT(w.end_of(w.hurt)->reason, Contains("fails its checksum") && Contains("move it away"));
   }
   SECTION("the vote") {
-    w.disk(w.hurt).write({disk::put(disk::space::meta, to_bytes("hard_state"), to_bytes("rot"))}, true);
+    w.disk(w.hurt).write({disk::put(disk::space::meta, engine::group_key(meta_group, "hard_state"), to_bytes("rot"))},
+                         true);
     w.restart(w.hurt);
     REQUIRE_THAT(w.end_of(w.hurt)->reason, Contains("term and vote do not decode"));
   }

@@ -208,19 +208,19 @@ class nodes {
   memory_disk& disk(std::size_t i) { return list_[i].disk; }
 
   /// As if node `from` said this to node `to`, on the stream between them; all of it comes in one turn.
-  void say(std::size_t from, std::size_t to, std::vector<wire::peer_message> all) {
+  void say(std::size_t from, std::size_t to, std::vector<wire::peer_message> all, group_id group = meta_group) {
     for (const auto& [mine, s] : list_[from].streams) {
       if (s.to != to) continue;
       std::vector<engine::event> events;
       for (auto& what : all)
-        events.push_back(frame(s.there, {list_[from].engine->look().genesis->state().id, meta_group, std::move(what)}));
+        events.push_back(frame(s.there, {list_[from].engine->look().genesis->state().id, group, std::move(what)}));
       settle();
       turn(to, events);
       return settle();
     }
   }
-  void say(std::size_t from, std::size_t to, wire::peer_message what) {
-    say(from, to, std::vector<wire::peer_message>{std::move(what)});
+  void say(std::size_t from, std::size_t to, wire::peer_message what, group_id group = meta_group) {
+    say(from, to, std::vector<wire::peer_message>{std::move(what)}, group);
   }
 
   engine::stream_id connect(std::size_t i, address from = {"10.9.9.9", 7400}) {
@@ -269,7 +269,8 @@ class nodes {
     mine.advertise = n.at;
     if (!n.seeds.empty()) mine.seeds = n.seeds, mine.bootstrap_single = false;
     ++starts_;
-    auto prepared = engine::recover(image(i), starts_ > list_.size() ? starts_ : 1, 2 * i + 1, rejoin);
+    auto prepared =
+        engine::recover(image(i), starts_ > list_.size() ? starts_ : 1, 2 * i + 1, rejoin, common_.data_groups);
     if (!prepared) {
       n.end = engine::halted{false, prepared.error().message};
       return;
@@ -339,13 +340,13 @@ class nodes {
                    },
                    [&](const engine::open_view& x) { n.disk.open_view(x.view); },
                    [&](const engine::close_view& x) { n.disk.close_view(x.view); },
-                   [&](const engine::install_begin&) { n.disk.install_begin(); },
+                   [&](const engine::install_begin& x) { n.disk.install_begin(x.in); },
                    [&](const engine::install_chunk& x) {
-                     n.disk.install_chunk(x.items);
+                     n.disk.install_chunk(x.items, x.in);
                      disk_done(i, engine::written{x.sequence});
                    },
                    [&](const engine::install_commit& x) {
-                     n.disk.install_commit(x.what);
+                     n.disk.install_commit(x.what, x.in);
                      disk_done(i, engine::written{x.sequence});
                    },
                    [&](engine::answer& x) {

@@ -83,8 +83,8 @@ TEST_CASE("a node finds everything again that it had") {
 TEST_CASE("each value of meta that does not decode is refused by its name") {
   const std::vector<std::pair<std::string, std::string>> all = {
       {"identity", "the node's identity does not"},  {"boot_epoch", "the node's identity does not"},
-      {"acceptor", "the genesis record does not"},   {"hard_state", "term and vote do not"},
-      {"log_base", "the log's start does not"},      {"applied", "the applied index does not"},
+      {"acceptor", "the genesis record does not"},   {"0/hard_state", "term and vote do not"},
+      {"0/log_base", "the log's start does not"},    {"0/applied", "the applied index does not"},
       {"ended", "the end of the identity does not"},
   };
   for (const auto& [key, what] : all) {
@@ -100,7 +100,7 @@ TEST_CASE("each value of meta that does not decode is refused by its name") {
 TEST_CASE("a log with a gap, a changed entry or one in another's place is refused (etcd#6378)", "[lesson]") {
   const auto good = used();
   REQUIRE(good.log.size() > 4);
-  const auto index = [&](std::size_t at) { return std::to_string(*from_big_endian(good.log[at].first)); };
+  const auto index = [&](std::size_t at) { return std::to_string(parse_log_key(good.log[at].first)->second.value); };
 
   auto image = good;
   image.log.erase(image.log.begin() + 2);
@@ -130,11 +130,11 @@ TEST_CASE("an entry that can't follow the one before is refused, though its chec
   const auto log_of = [](const std::vector<raft::entry>& entries) {
     disk::image image;
     image.meta = {{to_bytes("boot_epoch"), big_endian(1)}, {to_bytes("identity"), to_bytes(node_id{0, 1}.str())}};
-    set(image.meta, "hard_state", copy(wire::encode(raft::hard_state{term(9), {}}).view()));
+    set(image.meta, "0/hard_state", copy(wire::encode(raft::hard_state{term(9), {}}).view()));
     hash128_value chain;
     for (const auto& e : entries) {
       const auto before = chain;
-      image.log.emplace_back(log_key(e.index), copy(wire::encode_log_entry(e, before, chain).view()));
+      image.log.emplace_back(log_key(meta_group, e.index), copy(wire::encode_log_entry(e, before, chain).view()));
     }
     return image;
   };
@@ -150,11 +150,11 @@ TEST_CASE("an entry that can't follow the one before is refused, though its chec
 
 TEST_CASE("a log that ends before the applied state, or is ahead of the vote, is refused (ch#113654)", "[lesson]") {
   auto image = used();
-  const auto last = *from_big_endian(image.log.back().first);
-  set(image.meta, "applied", big_endian(last + 1));
+  const auto last = parse_log_key(image.log.back().first)->second.value;
+  set(image.meta, "0/applied", big_endian(last + 1));
   require_damaged(image, "state is at " + std::to_string(last + 1) + " but the log ends at " + std::to_string(last));
   image = used();
-  drop(image.meta, "hard_state");
+  drop(image.meta, "0/hard_state");
   require_damaged(image, "the log has a later term than the vote record");
 }
 
@@ -260,10 +260,10 @@ TEST_CASE("a founder begins at the genesis record, its other seeds as learners")
 TEST_CASE("the applied index never lies before the log's start") {
   disk::image image;
   raft::snapshot_meta base{log_index(40), term(3), {{node_id{0, 1}}, {}, {}}};
-  image.meta = {{to_bytes("applied"), big_endian(12)},
+  image.meta = {{to_bytes("0/applied"), big_endian(12)},
                 {to_bytes("boot_epoch"), big_endian(1)},
                 {to_bytes("identity"), to_bytes(node_id{0, 1}.str())},
-                {to_bytes("log_base"), copy(wire::encode(base, hash128_value{1, 2}).view())}};
+                {to_bytes("0/log_base"), copy(wire::encode(base, hash128_value{1, 2}).view())}};
   const auto r = recover(image, hi, lo, false);
   REQUIRE(r);
   REQUIRE(r->state.log.applied == log_index(40));

@@ -69,7 +69,7 @@ struct relay_world : active_nodes {
   }
   /// The running hash of the log at an entry, as the disk has it (docs/storage.md, Log entries).
   hash128_value chain(std::size_t i, log_index at) {
-    const auto e = disk(i).durable(disk::space::log, engine::log_key(at));
+    const auto e = disk(i).durable(disk::space::log, engine::log_key(meta_group, at));
     if (!e) return {};
     const auto word = [&](std::size_t from) {
       std::uint64_t v = 0;
@@ -119,7 +119,7 @@ TEST_CASE("an observer writes each entry at once and syncs many together; who is
   REQUIRE(w.settled());  // no time has passed
   CHECK(w.disk(some).syncs() <= before + 1);
   CHECK(w.disk(leader).syncs() >= leaders + 50);
-  const auto last = engine::log_key(w[leader].look().raft->last_index());
+  const auto last = engine::log_key(meta_group, w[leader].look().raft->last_index());
   CHECK(w.disk(some).contains(disk::space::log, last));
   CHECK_FALSE(w.disk(some).durable(disk::space::log, last));
   w.run(1100ms);

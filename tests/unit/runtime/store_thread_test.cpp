@@ -164,8 +164,8 @@ TEST_CASE("after the first error nothing reaches the disk and nothing is answere
 
 namespace {
 
-engine::write append(std::uint64_t sequence, std::uint64_t index, bool sync = true) {
-  return {sequence, sync, {disk::put(disk::space::log, engine::log_key(log_index(index)), to_bytes("e"))}};
+engine::write append(std::uint64_t sequence, std::uint64_t index, bool sync = true, group_id group = meta_group) {
+  return {sequence, sync, {disk::put(disk::space::log, engine::log_key(group, log_index(index)), to_bytes("e"))}};
 }
 engine::write cut(std::uint64_t sequence, bytes from, bytes to) {
   return {sequence, true, {disk::erase_range(disk::space::log, std::move(from), std::move(to))}};
@@ -173,7 +173,7 @@ engine::write cut(std::uint64_t sequence, bytes from, bytes to) {
 
 /// The synced mark that a restart finds after this work. Before it entries 1 to 3 were durable and noted.
 std::uint64_t mark_after(std::vector<store_thread::task> work) {
-  fixture f({.log_end = {}, .watch_period = 0ms});
+  fixture f({.log_ends = {}, .watch_period = 0ms});
   auto settle = [&f, id = std::uint64_t{0}](std::size_t turns) mutable {
     for (std::size_t i = 0; i < turns; ++i) {  // the thread watches once a turn
       f.thread->submit({all(++id)});
@@ -196,8 +196,29 @@ TEST_CASE("the synced mark follows the log up when it is durable, and goes down 
   REQUIRE(mark_after({}) == 3);
   REQUIRE(mark_after({append(4, 4)}) == 4);
   REQUIRE(mark_after({append(4, 4, false)}) == 3);
-  REQUIRE(mark_after({cut(4, engine::log_key(log_index(2)), {})}) == 1);
-  REQUIRE(mark_after({cut(4, engine::log_key(log_index(2)), {}), append(5, 2, false)}) == 2);
-  REQUIRE(mark_after({cut(4, {}, engine::log_key(log_index(3)))}) == 3);  // a prefix
+  REQUIRE(mark_after({cut(4, engine::log_key(meta_group, log_index(2)), {})}) == 1);
+  REQUIRE(mark_after({cut(4, engine::log_key(meta_group, log_index(2)), {}), append(5, 2, false)}) == 2);
+  REQUIRE(mark_after({cut(4, {}, engine::log_key(meta_group, log_index(3)))}) == 3);  // a prefix
   REQUIRE(mark_after({cut(4, {}, {})}) == 0);
+}
+
+TEST_CASE("the synced mark counts the logs of all groups") {
+  const group_id one{1}, two{2};
+  REQUIRE(mark_after({append(4, 1, true, one), append(5, 5, true, two)}) == 9);
+  REQUIRE(mark_after({append(4, 5, true, one),
+                      cut(5, engine::log_key(one, log_index(3)), engine::log_key(two, log_index(0)))}) == 5);
+  REQUIRE(mark_after({append(4, 5, true, one),
+                      cut(5, engine::log_key(one, log_index(0)), engine::log_key(one, log_index(3)))}) == 8);
+  REQUIRE(mark_after({append(4, 5, true, two),
+                      cut(5, engine::log_key(meta_group, log_index(1)), engine::log_key(one, log_index(0)))}) == 5);
+}
+
+TEST_CASE("what all groups wrote in one turn is one write with one sync") {
+  fixture f;
+  const auto before = f.disk->syncs();
+  f.thread->submit({append(1, 1), append(2, 1, true, group_id(1)), append(3, 1, true, group_id(2))});
+  const auto done = f.heard.wait<engine::written>(1);
+  REQUIRE(done.size() == 1);
+  REQUIRE(done[0].sequence == 3);
+  REQUIRE(f.disk->syncs() == before + 1);
 }
