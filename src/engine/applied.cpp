@@ -124,10 +124,15 @@ void engine::state::on_read_state(const raft::read_state& r) {
     it->second.retry = ctx.now.steady + 50ms;
 }
 
+// Estimated round trips change by and by, and nobody says so.
+constexpr duration tree_period = 10s;
+
 void engine::state::tend_relay() {
   if (!replica) return;
   relay.tick(*replica);
-  if (!relay.asking() || !std::exchange(tree_changed, false)) return;
+  const auto now = ctx.now.steady;
+  if (!relay.asking() || !(std::exchange(tree_changed, false) || now >= next_tree)) return;
+  next_tree = now + tree_period;
   std::vector<relay_parent> strangers;
   auto parents = relay_tree(tree_members(&strangers), opt.relay_fan_out).parents(ctx.self);
   parents.insert(parents.end(), strangers.begin(), strangers.end());
@@ -150,7 +155,7 @@ relay_members engine::state::tree_members(std::vector<relay_parent>* strangers) 
       continue;
     }
     auto& part = conf.contains(id) ? tree.roots : tree.others;
-    part.push_back({id, zone_of(m.info)});
+    part.push_back({id, zone_of(m.info), m.place});
   }
   return tree;
 }
