@@ -132,10 +132,16 @@ void engine::state::on_read_state(const raft::read_state& r) {
   }
 }
 
+// Estimated round trips change by and by, and nobody says so.
+constexpr duration tree_period = 10s;
+
 void engine::state::tend_relays() {
+  const auto now = ctx.now.steady;
+  const bool again = now >= next_tree;
+  if (again) next_tree = now + tree_period;
   each_group([&](group_parts g) {
     g.relay.tick(g.replica);
-    if (!g.relay.asking() || !std::exchange(g.parents_due, false)) return;
+    if (!g.relay.asking() || !(std::exchange(g.parents_due, false) || again)) return;
     std::vector<relay_parent> strangers;
     const auto members_of_tree = tree_members(g.replica.core().conf(), &strangers);
     auto parents = relay_tree(members_of_tree, opt.relay_fan_out).parents(ctx.self);
@@ -159,7 +165,7 @@ relay_members engine::state::tree_members(const raft::configuration& conf, std::
       continue;
     }
     auto& part = conf.contains(id) ? tree.roots : tree.others;
-    part.push_back({id, zone_of(m.info)});
+    part.push_back({id, zone_of(m.info), m.place});
   }
   return tree;
 }

@@ -379,9 +379,20 @@ void engine::state::on_history(const read_done& r) {
 
 // ---- waiting for members -------------------------------------------------------------------------------------------
 
+// Gossip meets whoever was removed for as long as it does not know that yet.
+std::size_t engine::state::members_alive() const {
+  auto n = members.alive_count();
+  if (!replica) return n;
+  for (const auto& [id, x] : replica->machine().members()) {
+    const auto* m = x.removed ? members.find(id) : nullptr;
+    if (m && is_living(m->state)) --n;
+  }
+  return n;
+}
+
 void engine::state::check_waiting_members() {
   for (auto it = member_waits.begin(); it != member_waits.end();) {
-    const auto alive = members.alive_count();
+    const auto alive = members_alive();
     const bool formed =
         opt.gossip_only || (replica && replica->leader() && replica->machine().globals().view > 0 && is_member());
     if (formed && alive >= it->second.count && members.views_agree()) {

@@ -7,20 +7,39 @@
 
 namespace coterie::engine {
 
+namespace {
+
+constexpr duration one_place = 4ms;       // round trips up to here don't matter, and vary more by load than by distance
+constexpr std::uint32_t unknown_way = 1;  // not known to be near, nor far
+constexpr std::uint32_t farthest = 6;
+
+/// The estimated round trip in steps of four times as much: what an estimate varies by changes no order, as a rule.
+std::uint32_t remoteness(const swim::coordinate& a, const swim::coordinate& b) {
+  const auto apart = swim::estimate(a, b);
+  if (!apart) return unknown_way;
+  if (*apart < one_place) return 0;
+  std::uint32_t step = unknown_way + 1;
+  for (duration reach = 4 * one_place; *apart >= reach && step < farthest; reach *= 4) ++step;
+  return step;
+}
+
+}  // namespace
+
 struct relay_tree::candidate {
   bool below;          // at the own level, or further from the voters
   std::uint32_t away;  // levels
   bool elsewhere;      // in another zone
+  std::uint32_t far;
   std::uint64_t weight;
   relay_parent what;
   bool operator<(const candidate& o) const {
-    return std::tie(below, away, elsewhere, weight, what.id) <
-           std::tie(o.below, o.away, o.elsewhere, o.weight, o.what.id);
+    return std::tie(below, away, elsewhere, far, weight, what.id) <
+           std::tie(o.below, o.away, o.elsewhere, o.far, o.weight, o.what.id);
   }
 };
 
 relay_tree::relay_tree(const relay_members& members, std::size_t fan_out) {
-  for (const auto& m : members.roots) places_[m.id] = {0, m.zone};
+  for (const auto& m : members.roots) places_[m.id] = {0, m.zone, m.place};
   std::vector<std::pair<std::uint64_t, const relay_member*>> rank;
   for (const auto& m : members.others)
     if (!places_.contains(m.id)) rank.emplace_back(rendezvous_weight("relay", m.id), &m);
@@ -35,7 +54,7 @@ relay_tree::relay_tree(const relay_members& members, std::size_t fan_out) {
       ++depth;
       left = room = std::min(room * fan_out, rank.size());
     }
-    places_[m->id] = {depth, m->zone};
+    places_[m->id] = {depth, m->zone, m->place};
     left -= left > 0 ? 1 : 0;
   }
   for (const auto& [id, p] : places_) levels_[p.depth].push_back(id);
@@ -51,6 +70,7 @@ relay_tree::candidate relay_tree::weigh(node_id self, const place& own, node_id 
   return {below,
           below ? at.depth - own.depth : own.depth - at.depth,
           at.zone != own.zone,
+          remoteness(own.at, at.at),
           ~rendezvous_weight(self.str(), id),
           {id, at.depth, below ? std::min(at.depth + 1, relay_nowhere) : own.depth}};
 }

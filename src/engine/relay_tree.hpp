@@ -1,5 +1,5 @@
-// Who feeds whom outside the Raft configuration (docs/consensus.md 1.3): a pure function of the members, so that all
-// who see the same members see the same tree.
+// Who feeds whom outside the Raft configuration (docs/consensus.md 1.3): a pure function of the members. All who see
+// the same members see the same levels, and as far as they know the same coordinates, the same tree.
 #pragma once
 
 #include <cstdint>
@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "swim/coordinate.hpp"
 
 namespace coterie::engine {
 
 struct relay_member {
   node_id id;
-  std::string zone;  ///< its tag `zone`; empty = none
+  std::string zone;        ///< its tag `zone`; empty = none
+  swim::coordinate place;  ///< as far as this node knows it
 };
 
 struct relay_members {
@@ -40,8 +42,9 @@ class relay_tree {
   /// Where a node should stand; relay_nowhere when it is no member or there are no roots.
   std::uint32_t depth(node_id) const;
   /// Everybody whom `self` may ask, best first: the level above, then those nearer to the voters, and at the end the
-  /// own level and those below it, where places are free. Within a level: the own zone, then a hash that is another one
-  /// for each node, so that the children of one that died spread over many.
+  /// own level and those below it, where places are free. Within a level: the own zone, then by the estimated round
+  /// trip, coarsely, then a hash that is another one for each node, so that the children of one that died spread over
+  /// many.
   std::vector<relay_parent> parents(node_id self) const;
   /// The first of them, for less work; zero when there is nobody above.
   node_id first_parent(node_id) const;
@@ -50,6 +53,7 @@ class relay_tree {
   struct place {
     std::uint32_t depth = relay_nowhere;
     std::string zone;
+    swim::coordinate at;
   };
   struct candidate;
   candidate weigh(node_id self, const place& own, node_id, const place&) const;

@@ -107,7 +107,7 @@ wire::member_list engine::state::member_list() const {
   if (replica)
     for (const auto& p : replica->core().progress()) matched[p.id] = p.match.value;
   const relay_tree tree(replica ? tree_members(replica->core().conf()) : relay_members(), opt.relay_fan_out);
-  // What is true of this node; of the others what should be, for all compute the same tree.
+  // What is true of this node; of the others what should be, as far as this one knows.
   const auto place = [&](wire::member_info& i) {
     i.role = role_of(i.id);
     if (i.role != "observer") return;
@@ -210,7 +210,7 @@ result<wire::round_trip> engine::state::round_trip(const wire::get_round_trip& q
     return fail(errc::unavailable, fmt::format("gossip has not met {} yet: try again later", a ? q.to : q.from));
   const auto ms = [](duration d) { return std::chrono::duration<double, std::milli>(d).count(); };
   wire::round_trip r{a->info.name, b->info.name, {}, {}, std::max(a->place.error, b->place.error)};
-  if (r.error < 1) r.estimated_ms = ms(distance(a->place, b->place));
+  if (const auto way = estimate(a->place, b->place)) r.estimated_ms = ms(*way);
   for (const auto* m : {a, b})
     if (m->rtt) r.measured_ms = ms(*m->rtt);  // of a pair, only one is another than this node
   if (*from != ctx.self && *to != ctx.self) r.measured_ms.reset();
@@ -220,10 +220,12 @@ result<wire::round_trip> engine::state::round_trip(const wire::get_round_trip& q
 void engine::state::say(const swim::event& e) {
   const std::string what = e.kind == swim::event_kind::alive_again ? "alive" : swim::to_string(e.kind);
   chronicle.note(e.who.info.id, ctx.now.wall, what, e.evidence);
-  news.say("member." + what, {{"node", e.who.info.name},
-                              {"id", e.who.info.id.str()},
-                              {"address", e.who.info.at.str()},
-                              {"evidence", e.evidence}});
+  std::map<std::string, std::string> fields = {{"node", e.who.info.name},
+                                               {"id", e.who.info.id.str()},
+                                               {"address", e.who.info.at.str()},
+                                               {"evidence", e.evidence}};
+  if (e.accuser) fields["by"] = name_of(e.accuser);
+  news.say("member." + what, std::move(fields));
   if (e.kind == swim::event_kind::unreachable)
     ctx.log(log_level::warn, fmt::format("{} is unreachable: {}", e.who.info.name, e.evidence));
   if (e.kind == swim::event_kind::joined)

@@ -160,6 +160,7 @@ struct engine::state {
   void on_history(const read_done&);
   void check_barriers();
   void check_waiting_members();
+  std::size_t members_alive() const;
 
   // ---- end.cpp: stopping, leaving, and leadership handed over for it or for an operator ----
   void begin_end(call_id, bool leaving, duration timeout);
@@ -263,7 +264,8 @@ struct engine::state {
   bool was_leading = false, failed = false, halted_ = false, low_disk = false, greeted = false, ready_once = false,
        tree_changed = true;
   instant next_chores = instant::min(), next_join = instant::min(), next_request_tick = instant::min(),
-          next_lead = instant::min(), next_relief = never, led_since = instant::min(), next_swap = instant::min();
+          next_lead = instant::min(), next_relief = never, next_tree = instant::min(), led_since = instant::min(),
+          next_swap = instant::min();
   std::map<node_id, instant> living_since;  // by gossip
   std::string shown_state, told_to_wait, last_refusal;
   node_id shown_leader;

@@ -79,8 +79,10 @@ void control_server::impl::accepted(local::socket s) {
       net::frame_stream::handlers{[weak, id](wire::frame_kind kind, bytes body) {
                                     if (const auto self = weak.lock()) self->on_frame(id, kind, body);
                                   },
-                                  [weak, id](const net::stream_end&) {
-                                    if (const auto self = weak.lock()) self->end(id, "control.closed");
+                                  [weak, id](const net::stream_end& e) {
+                                    const bool slow = e.why == net::stream_end::cause::overflow;
+                                    if (const auto self = weak.lock())
+                                      self->end(id, slow ? "control.overflow" : "control.closed");
                                   }});
   clients_[id].stream = stream;
   stream->start();

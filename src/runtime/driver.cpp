@@ -53,7 +53,7 @@ struct driver::impl {
   void perform(std::vector<engine::action>&);
   template <class Task>
   void disk(Task&&);
-  void answer(const engine::answer&);
+  void answer(engine::answer&);
   void set_lease(const engine::lease&);
   void halt(const engine::halted&);
   void close_calls(const failure&);
@@ -296,7 +296,11 @@ void driver::impl::perform(std::vector<engine::action>& todo) {
   todo.clear();
 }
 
-void driver::impl::answer(const engine::answer& a) {
+void driver::impl::answer(engine::answer& a) {
+  // What the engine can't count.
+  if (auto* s = std::get_if<wire::status_info>(&a.what))
+    for (const auto& c : {network->stats(), control->stats()})
+      for (const auto& [name, n] : c.all()) s->counters[std::string(name)] += n;
   if (const auto f = calls.find(a.id, a.last); f && *f) (*f)(a.what, a.last);
 }
 

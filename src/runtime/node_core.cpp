@@ -261,8 +261,9 @@ void node_core::follow() {
     const auto* e = std::get_if<wire::event_out>(&r);
     if (e == nullptr) return;
     if (e->kind == "node.state") {
+      // The end is told by on_halted, with its reason.
       if (const auto it = e->fields.find("state"); it != e->fields.end())
-        if (const auto s = parse_state(it->second)) set_state(*s);
+        if (const auto s = parse_state(it->second); s && !is_final(*s)) set_state(*s);
     } else if (e->kind.starts_with("member.")) {
       refresh_members();
     }

@@ -27,6 +27,11 @@ duration distance(const coordinate& a, const coordinate& b) {
   return std::chrono::duration_cast<duration>(std::chrono::duration<double>(seconds_between(a, b)));
 }
 
+std::optional<duration> estimate(const coordinate& a, const coordinate& b) {
+  if (a.error >= 1 || b.error >= 1) return std::nullopt;
+  return distance(a, b);
+}
+
 bool plausible(const coordinate& c) {
   const auto within = [](double v, double low, double high) { return v >= low && v <= high; };  // false of a NaN
   return within(c.x, -farthest, farthest) && within(c.y, -farthest, farthest) && within(c.z, -farthest, farthest) &&

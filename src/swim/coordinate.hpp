@@ -1,6 +1,8 @@
 // Where a node lies in the space of round trips: Vivaldi (SIGCOMM 2004), with the height of its access link.
 #pragma once
 
+#include <optional>
+
 #include "base/random.hpp"
 #include "base/time.hpp"
 
@@ -17,6 +19,8 @@ struct coordinate {
 
 /// The estimated round trip.
 duration distance(const coordinate&, const coordinate&);
+/// The same when both know where they are: nullopt while the error of one is as large as what it would say.
+std::optional<duration> estimate(const coordinate&, const coordinate&);
 /// Finite and within bounds: what a stranger says is looked at before it moves anybody.
 bool plausible(const coordinate&);
 /// Where `self` lies after a round trip to `peer` took so long. `random` decides the direction between equal points.

@@ -10,7 +10,7 @@
 namespace coterie::swim {
 
 namespace {
-constexpr std::size_t farewell_fanout = 8;  // a leaving process may end right after it has said so
+constexpr std::size_t urgent_fanout = 8;    // at once: by who leaves and may end right after, who is back and given up
 constexpr std::size_t announce_up_to = 64;  // members
 constexpr duration announce_after = 200ms;
 constexpr std::size_t max_burst = 5;  // gossip rounds grow by up to this while there is much news
@@ -127,6 +127,10 @@ void membership::recover_from_pause(duration late, const times& now) {
     if (timers_.armed({chore::probe, id})) start_probing(r, now);
   }
   slot_at_ = never;
+  if (!active()) return;
+  // Others are about to give it up: it refutes before it is told.
+  raise_own(self_incarnation().counter);
+  gossip(urgent_fanout, now);
 }
 
 /// Foot of every input: what follows from a changed view.
@@ -232,7 +236,7 @@ void membership::announce(const times& now) {
     if (small() || ring.size() > announce_up_to) return;
     announce_to_ = random_members(ring.size(), {});
   }
-  for (std::size_t n = 0; n < farewell_fanout && !announce_to_.empty(); ++n) {
+  for (std::size_t n = 0; n < urgent_fanout && !announce_to_.empty(); ++n) {
     const record* r = roster_.find(announce_to_.back());
     if (r) send(r->m.info.at, announce_to_.back(), gossip_only{}, {false, false, true});
     announce_to_.pop_back();
@@ -334,7 +338,7 @@ void membership::withdraw(member_state s, const times& now) {
   raise_own(own.m.inc.counter);
   timers_.clear();
   for (auto& [id, r] : roster_.all()) r.round.reset();
-  gossip(farewell_fanout, now);
+  gossip(urgent_fanout, now);
   settle(now);
 }
 

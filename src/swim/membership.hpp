@@ -208,7 +208,7 @@ class membership {
   void maybe_exchange(const record&, const times&);
   void ask(const record&, bool with_view, const times&);
   void catch_up(const times&);
-  node_id exchange_partner(bool linked_only);
+  node_id exchange_partner(bool newcomer);
   std::vector<std::uint64_t> digests_of_ranges() const;
   void answer_push_pull(const push_pull&);
   void add_what_differs(push_pull&, const push_pull& theirs) const;

@@ -173,7 +173,8 @@ void membership::hear_same_incarnation(record& r, const statement& s, const hear
     counters_.add("stale_statements");
   } else if (s.state == r.m.state) {
     if (s.state == member_state::suspect) confirm(r, s.accuser);
-  } else if (s.state == member_state::unreachable && r.m.state <= member_state::suspect && (!r.doubt || r.verdict)) {
+  } else if (s.state == member_state::unreachable && r.m.state <= member_state::suspect &&
+             (!r.doubt || r.verdict || r.heard > r.doubt->started())) {
     if (!r.verdict) take_verdict(r, s, h, now);
   } else {
     std::string why;
@@ -189,9 +190,9 @@ void membership::hear_same_incarnation(record& r, const statement& s, const hear
   }
 }
 
-/// A verdict on somebody who is alive as far as we know, and whom nobody accused before: it may be the past of a
-/// partition that has healed. The accused has one shortest suspicion to refute; the verdict itself is passed on, also
-/// to it.
+/// A verdict on somebody who is alive as far as we know: nobody accused it before, or it was heard since. The verdict
+/// may be the past of a partition that has healed, or of a process that stood still. The accused has one shortest
+/// suspicion to refute; the verdict itself is passed on, also to it.
 void membership::take_verdict(record& r, statement s, const heard& h, const times& now) {
   s.state = member_state::suspect;
   turn(r, s, now, name_of(s.accuser) + " found it unreachable", true);
@@ -355,9 +356,13 @@ void membership::confirm(record& r, node_id accuser) {
 /// The suspicion timed out unrefuted.
 void membership::condemn(record& r, const times& now) {
   if (!r.doubt || !active()) return;
-  // After a large partition everybody refutes at once, and that takes longer to come around.
-  if (r.verdict && queue_.size() > much_news && now.steady < r.doubt->latest()) {
-    timers_.arm({chore::suspicion, r.m.info.id}, now.steady + shortest_suspicion() / 2);
+  // Who was just heard was told then, and its answer is on the way. After a large partition everybody refutes at once,
+  // and that takes longer to come around.
+  instant patience = r.heard + ack_timeout(&r);
+  if (r.verdict && queue_.size() > much_news) patience = now.steady + shortest_suspicion() / 2;
+  patience = std::min(patience, r.doubt->latest());
+  if (now.steady < patience) {
+    timers_.arm({chore::suspicion, r.m.info.id}, patience);
     return;
   }
   statement s = statement_of(r);

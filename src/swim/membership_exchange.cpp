@@ -9,7 +9,7 @@ namespace coterie::swim {
 
 namespace {
 
-constexpr std::size_t header_bytes = 184;  // of an encoded datagram, without the cluster name and a request's host name
+constexpr std::size_t header_bytes = 192;  // of an encoded datagram, without the cluster name and a request's host name
 constexpr std::size_t max_repair_steps = 64;
 constexpr std::size_t max_strangers = 256;
 constexpr std::size_t max_asked = 1'024;
@@ -50,6 +50,7 @@ void membership::send(const address& to, node_id whom, message body, corrections
   d.from = self_;
   d.epoch = epoch_;
   d.view_digest = roster_.view_digest();
+  d.exchange_digest = exchange_digest();
   d.place = roster_.find(self_)->m.place;
   d.body = std::move(body);
   const bool bare = std::holds_alternative<gossip_only>(d.body);
@@ -107,17 +108,18 @@ void membership::ask(const record& r, bool with_view, const times& now) {
   out_.actions.push_back(send_push_pull{r.m.info.id, r.m.info.at, std::move(p)});
 }
 
-/// Streams lead to few members at times, so every other time, or always, it is one that we know to have one.
-node_id membership::exchange_partner(bool linked_only) {
-  if (linked_only || rng_.chance(0.5)) {
-    std::vector<node_id> linked;
-    for (const auto& [id, r] : roster_.all()) {
-      if (r.linked && r.m.state == member_state::alive) linked.push_back(id);
-    }
-    if (!linked.empty()) return linked[rng_.below(linked.size())];
+/// Somebody whose view is not ours, by the last digest that it told; for a newcomer anybody, for what it was told is
+/// soon old. Streams lead to few members at times, so every other time, or always, it is one that we know to have one.
+node_id membership::exchange_partner(bool newcomer) {
+  std::vector<node_id> linked, all;
+  for (const auto& [id, r] : roster_.all()) {
+    if (id == self_ || r.m.state != member_state::alive) continue;
+    if (!newcomer && r.exchange_digest == exchange_digest()) continue;
+    all.push_back(id);
+    if (r.linked) linked.push_back(id);
   }
-  const auto any = random_members(1, {});
-  return any.empty() ? node_id{} : any.front();
+  const auto& from = !linked.empty() && (newcomer || rng_.chance(0.5)) ? linked : all;
+  return from.empty() ? node_id{} : from[rng_.below(from.size())];
 }
 
 /// When many join at once, what a newcomer was given at first is soon old: it asks again, less and less often.
@@ -191,8 +193,10 @@ void membership::on_datagram(const address& from, const datagram& d, const times
   record* r = roster_.find(d.from);
   if (r) {
     r->m.view_digest = d.view_digest;
+    r->exchange_digest = d.exchange_digest;
     if (plausible(d.place)) r->m.place = d.place;
     c.them = d.epoch > r->m.inc.epoch;  // a new life whose statement has not come yet
+    if (!c.them) r->heard = now.steady;
   } else if (strangers_.size() < max_strangers || strangers_.contains(d.from)) {
     strangers_[d.from] = d.view_digest;
   }
@@ -285,6 +289,7 @@ void membership::on_push_pull(const push_pull& p, const times& now) {
   const bool quiet = roster_.living() <= 2;  // a newcomer learns what all others know
   for (const auto& s : p.statements) hear(s, {p.from, quiet}, now);
   for (const auto& u : p.user) hear_user(u, quiet);
+  if (record* r = roster_.find(p.from)) r->exchange_digest = p.view_digest;
   answer_push_pull(p);
   settle(now);
 }

@@ -40,10 +40,12 @@ struct failed_probes {
 
 struct record {
   member m;
-  node_id accuser;           ///< of the present suspect or unreachable state
-  bool seen = false;         ///< was alive here: its end is an event
-  bool second_hand = false;  ///< a tombstone of somebody never seen; it is not passed on
-  instant changed;           ///< when it took its present state
+  node_id accuser;                    ///< of the present suspect or unreachable state
+  bool seen = false;                  ///< was alive here: its end is an event
+  std::uint64_t exchange_digest = 0;  ///< last heard from it
+  bool second_hand = false;           ///< a tombstone of somebody never seen; it is not passed on
+  instant changed;                    ///< when it took its present state
+  instant heard;                      ///< when a datagram of its present life came last
   std::optional<suspicion> doubt;
   bool verdict = false;  ///< the doubt began with somebody else's verdict
   std::optional<probe_round> round;

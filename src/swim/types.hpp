@@ -100,7 +100,8 @@ struct datagram {
   std::variant<ping, ack, ping_request, indirect_ack, indirect_nack, gossip_only> body;
   std::vector<statement> statements;
   std::vector<user_datum> user;
-  coordinate place{};  ///< of the sender
+  coordinate place{};                 ///< of the sender
+  std::uint64_t exchange_digest = 0;  ///< of all that views are compared by, as in push_pull; zero = not told
 };
 
 /// Push-pull over a stream (SWIM/memberlist anti-entropy), a question and its answer. A bare question is answered by
@@ -110,7 +111,7 @@ struct datagram {
 struct push_pull {
   bool answer = false;
   node_id from;
-  std::uint64_t view_digest = 0;  ///< of (id, incarnation, state) and user data: not the digest that datagrams carry
+  std::uint64_t view_digest = 0;      ///< of (id, incarnation, state) and user data: the exchange_digest of datagrams
   std::vector<std::uint64_t> ranges;  ///< of the same, by range_of(): none, or view_ranges of them
   std::vector<statement> statements;
   std::vector<user_datum> user;

@@ -131,6 +131,7 @@ swim::datagram get_datagram(schema::Datagram::Reader r) {
   v.from = get_id<node_id>(r.getFrom());
   v.epoch = boot_epoch(r.getEpoch());
   v.view_digest = r.getViewDigest();
+  v.exchange_digest = r.getExchangeDigest();
   const auto place = r.getPlace();
   v.place = {place.getX(), place.getY(), place.getZ(), place.getHeight(), place.getError()};
   v.body = get_datagram_body(r);
@@ -156,6 +157,7 @@ bytes encode(const swim::datagram& v) {
     put_id(b.initFrom(), v.from);
     b.setEpoch(v.epoch.value);
     b.setViewDigest(v.view_digest);
+    b.setExchangeDigest(v.exchange_digest);
     auto place = b.initPlace();
     place.setX(v.place.x);
     place.setY(v.place.y);

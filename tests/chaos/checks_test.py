@@ -15,6 +15,7 @@ os.environ.setdefault("COTERIE", "")  # no node is started here
 
 import checks
 import faults
+import membership_hour
 import shim
 from nodes import check, finish
 
@@ -182,9 +183,31 @@ def power_loss():
         check("of what was it keeps some sectors", {o[2] for o in over} >= {0, 1800} and len(over) > 6, over)
 
 
+def verdicts():
+    """The hour's judgement: one agent stood still from 10 to 13, and three others say what they say."""
+    stops = {"a": [(10.0, 13.0), (40.0, 41.0)]}
+    right = [(12.0, "b", "a", "b"), (12.1, "c", "a", "b"), (13.02, "e", "a", "e"), (13.05, "d", "a", "b")]
+
+    def kinds(*declared):
+        return [d[-1] for d in membership_hour.classify(sorted(declared), stops)]
+
+    check("what was concluded while it stood still is true", kinds(*right) == ["own", "heard", "crossed", "late"], kinds(*right))
+    for what, wrong in (("concluded when it had gone on", (13.1, "d", "a", "d")),
+                        ("concluded before it was stopped", (9.9, "d", "a", "d")),
+                        ("on one who never stood still", (12.5, "d", "c", "d")),
+                        ("heard long after it had gone on", (14.5, "d", "a", "b")),
+                        ("heard in another stop than it was concluded in", (40.5, "d", "a", "b")),
+                        ("heard of one who concluded nothing", (12.5, "d", "a", "e")),
+                        ("heard before anybody had concluded it", (9.0, "d", "a", "b"))):
+        check(f"finds a verdict {what}", kinds(*right[:2], wrong).count("false") == 1, kinds(*right[:2], wrong))
+    late = [(13.1, "b", "a", "b"), (13.15, "c", "a", "b")]
+    check("finds one that is passed on but was false from the start", kinds(*late) == ["false", "false"], kinds(*late))
+
+
 wrong = [x for x in checks.all_of_them(**right()) if x[1]]
 check("a history that is right passes every check", not wrong, wrong)
 planted()
 drawing()
 power_loss()
+verdicts()
 finish()

@@ -69,8 +69,39 @@ def membership():
     check("every node is ready", eventually(lambda: all(json.loads(run("status", "--json", node=n)[1])["ready"] for n in "abc")))
     status, _, errors = run("status", node=None)
     check("several nodes: which?", status == 2 and "c-" in errors, errors)
-    status, _, _ = run("members", "--wait", "4", "--timeout", "1s")
-    check("members --wait runs out", status == 5, status)
+    status, _, errors = run("members", "--wait", "4", "--timeout", "1s")
+    check("members --wait runs out, and says how many there are", status == 5 and "3 of 4 members are alive" in errors, errors)
+    status, out, _ = run("rtt", "b", "c", "--json")
+    check("rtt between two others", status == 0 and {"from", "to", "estimated_ms", "measured_ms", "error"} == set(json.loads(out)), out)
+    status, out, _ = run("rtt", "b")
+    check("rtt measured from here", status == 0 and out.startswith("a - b: ") and "measured" in out, out)
+    check("rtt to itself", run("rtt", "a")[0] == 1)
+    status, out, _ = run("why", "b", "--json")
+    check("why", status == 0 and json.loads(out)["transitions"][0]["what"] == "joined", out)
+    check("why of nobody", run("why", "nobody")[0] == 1)
+    status, _, errors = run("remove", "b")
+    check("who is alive is not removed", status == 1 and "coterie leave" in errors, errors)
+    watch = subprocess.Popen([COTERIE, "--node", "a", "members", "--watch", "--json"], stdout=subprocess.PIPE, text=True)
+    lists = [json.loads(watch.stdout.readline()) for _ in range(2)]
+    watch.kill()
+    watch.wait()
+    check("members --watch tells them again and again", all([m["name"] for m in l] == ["a", "b", "c"] for l in lists), lists)
+
+
+def removed(c):
+    """c is gone for good, comes back all the same, and is told what to do."""
+    c.kill("c")
+    gone = lambda: next(m["state"] for m in json.loads(run("members", "--json")[1]) if m["name"] == "c") == "failed"
+    check("a member that was killed has failed", eventually(gone, 20))
+    status, out, errors = run("remove", "c", "--json")
+    check("remove", status == 0 and json.loads(out) == {"node": "c", "state": "removed"}, out + errors)
+    c.start("c")
+    check("it ends when it returns", c.nodes["c"].wait(30) == 1, c.nodes["c"].returncode)
+    told = (c.folder / "c.log").read_text().splitlines()[-1]
+    check("and is told why, and what to do", "removed" in told and "--rejoin" in told, told)
+    c.start("c", "--rejoin")
+    check("so it comes back as a new node", run("members", "--wait", "3", "--timeout", "30s")[0] == 0)
+    check("and is ready", eventually(lambda: (c.json("c", "status") or {}).get("ready"), 30))
 
 
 def tags(c):
@@ -177,6 +208,7 @@ def main():
         try:
             membership()
             tags(c)
+            removed(c)
             locks(c)
             journals()
             jobs(c)

@@ -186,7 +186,8 @@ void client::write(byte_view b, deadline until) {
     } else if (n < 0 && errno == EAGAIN) {
       if (!wait_for(fd_, POLLOUT, until)) throw command_error(timed_out, "the node does not read its control socket");
     } else if (errno != EINTR) {
-      throw command_error(no_node, "the connection to the node ended: it has stopped or crashed");
+      throw command_error(no_node,
+                          "the connection to the node ended: it has stopped or crashed, or cut off who did not read");
     }
   }
 }
@@ -199,7 +200,8 @@ bool client::read_more(deadline until) {
   const int why = errno;
   in_.resize(old + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
   if (n == 0 || (n < 0 && why != EAGAIN && why != EINTR))
-    throw command_error(no_node, "the connection to the node ended: it has stopped or crashed");
+    throw command_error(no_node,
+                        "the connection to the node ended: it has stopped or crashed, or cut off who did not read");
   return true;
 }
 

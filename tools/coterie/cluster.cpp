@@ -70,7 +70,7 @@ int wait_for_members(const common& c, std::uint32_t count) {
         const auto left = std::chrono::ceil<ms>(until - std::chrono::steady_clock::now());
         if (left.count() <= 0) break;
         const auto call = node.send(wire::wait_members{count}, left);
-        const auto a = node.next(until);
+        const auto a = node.next(until + ms(1'000));  // it knows best what is missing
         if (!a) {
           node.cancel(call);
           break;
@@ -352,7 +352,7 @@ int cluster_init(const common& c, const cluster_init_options& o) {
 std::pair<std::string, std::string> parse_tag(const std::string& what, const std::string& text) {
   const auto eq = text.find('=');
   if (eq == 0 || eq == std::string::npos)
-    throw command_error(wrong_usage, fmt::format("{} {}: as key=value", what, text));
+    throw command_error(wrong_usage, fmt::format("{} {}: write it as KEY=VALUE", what, text));
   return {text.substr(0, eq), text.substr(eq + 1)};
 }
 

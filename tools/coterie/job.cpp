@@ -103,7 +103,7 @@ machine::job_config config_of(const job_add_options& o) {
   for (const auto& p : o.params) {
     const auto eq = p.find('=');
     if (eq == 0 || eq == std::string::npos)
-      throw command_error(wrong_usage, fmt::format("--param {}: as key=value", p));
+      throw command_error(wrong_usage, fmt::format("--param {}: write it as KEY=VALUE", p));
     c.params[p.substr(0, eq)] = value_of(p.substr(eq + 1));
   }
   c.on_misfire = o.misfire == "skip"       ? machine::misfire_policy::skip

@@ -185,6 +185,7 @@ class grammar {
         [this] { return rtt(c, names_); })
         ->add_option("NODES", names_, "[A] B: from this node unless A is given")
         ->expected(1, 2)
+        ->option_text("TEXT [TEXT]")
         ->required();
     add(&app, "remove", "give up the place of a member that is gone for good",
         [this] { return remove_member(c, name_); })

@@ -87,6 +87,7 @@ struct Datagram {
     error @24 :Float32;  # of the estimate, as a part of it
   }
   seeds @25 :UInt64;  # digest of the sender's seed list; zero = none
+  exchangeDigest @26 :UInt64;  # as viewDigest of a PushPull
 }
 
 struct PushPull {

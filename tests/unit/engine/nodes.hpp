@@ -1,6 +1,6 @@
-// A few engines in one thread, on a perfect network and disk that answer at once, and on one clock that moves when it
-// is told. A test may hold, lose or forge what passes between them. For tests of single rules; clusters under faults
-// are the simulator's.
+// A few engines in one thread, on a perfect network and disk that answer at once (datagrams may take longer), and on
+// one clock that moves when it is told. A test may hold, lose or forge what passes between them. For tests of single
+// rules; clusters under faults are the simulator's.
 #pragma once
 
 #include <algorithm>
@@ -89,6 +89,8 @@ class nodes {
   void run(duration d) {
     for (const auto end = now_.steady + d; now_.steady < end;) {
       pass(10ms);
+      while (!under_way_.empty() && under_way_.begin()->first <= now_.steady)
+        events_.push_back(std::move(under_way_.extract(under_way_.begin()).mapped()));
       for (std::size_t i = 0; i < list_.size(); ++i)
         if (!list_[i].over && list_[i].engine->next_wake() <= now_.steady) tell(i, engine::wake{});
       settle();
@@ -163,6 +165,8 @@ class nodes {
   std::function<void(std::size_t from, const address& to)> dialled;
   /// What this is true of is lost on its way.
   std::function<bool(std::size_t from, std::size_t to, const wire::peer_message&)> lose;
+  /// How long a datagram is on its way, while time runs; to the next full 10 ms.
+  std::function<duration(std::size_t from, std::size_t to)> way;
   /// Nothing goes to or from this node any more, or again; its streams end.
   void cut(std::size_t i, bool off = true) {
     list_[i].cut = off;
@@ -319,7 +323,12 @@ class nodes {
     std::visit(overloaded{
                    [&](engine::send_datagram& x) {
                      const auto to = at(x.to);
-                     if (to && !n.cut && !list_[*to].cut) tell(*to, engine::datagram_in{n.at, std::move(x.data)});
+                     if (!to || n.cut || list_[*to].cut) return;
+                     std::pair event(*to, engine::event(engine::datagram_in{n.at, std::move(x.data)}));
+                     if (const auto takes = way ? way(i, *to) : duration{}; takes > duration{})
+                       under_way_.emplace(now_.steady + takes, std::move(event));
+                     else
+                       events_.push_back(std::move(event));
                    },
                    [&](const engine::dial& x) { dial(i, x); },
                    [&](const engine::send_frame& x) { forward(i, x); },
@@ -378,6 +387,7 @@ class nodes {
   engine::options common_;
   std::deque<node> list_;
   std::deque<std::pair<std::size_t, engine::event>> events_;
+  std::multimap<instant, std::pair<std::size_t, engine::event>> under_way_;
   std::map<engine::call_id, answered> answers_;
   std::map<engine::stream_id, outsider> outside_;
   std::uint64_t last_call_ = 0, last_accepted_ = 0, starts_ = 0;

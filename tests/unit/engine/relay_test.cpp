@@ -186,6 +186,29 @@ TEST_CASE("an entry goes down a deep tree at once") {
   REQUIRE(w.settled());
 }
 
+TEST_CASE("observers move to near parents when they have learnt what is near") {
+  relay_world w(12, 0, 8);
+  // Two places, 40 ms there and back inside of one, 160 ms between them, no zones. Votes are in both, so everybody has
+  // a near one above.
+  std::vector<std::size_t> place(w.size());
+  std::size_t voters = 0, others = 0;
+  for (std::size_t i = 0; i < w.size(); ++i) place[i] = (w.conf().contains(w.id(i)) ? voters++ : others++) % 2;
+  const auto near = [&](std::size_t i) {
+    const auto parent = w.status(i).place.parent;
+    for (std::size_t p = 0; p < w.size(); ++p)
+      if (w.status(p).node == parent) return place[p] == place[i];
+    return false;
+  };
+  const auto all = w.observers();
+  REQUIRE(all.size() == 9);
+  REQUIRE(!std::ranges::all_of(all, near));  // else this shows nothing
+  w.way = [&](std::size_t from, std::size_t to) { return place[from] == place[to] ? 20ms : 80ms; };
+  REQUIRE(w.run_until([&] { return std::ranges::all_of(all, near); }, 5min));
+  // And there they stay.
+  w.run(2min);
+  CHECK(std::ranges::all_of(all, near));
+}
+
 TEST_CASE("a session of an observer is renewed through its parents") {
   relay_world w(9, 0, 1);
   const auto leader = *w.leader();

@@ -269,8 +269,18 @@ TEST_CASE("a member that is gone for good is removed by whoever is asked, one th
   const auto e = expect<wire::explanation>(w.ask(other, wire::explain_member{name}, 10ms));
   CHECK(e.who.state == "left");
   CHECK(e.transitions.back().what == "removed");
-  // It comes back, is told so, and ends.
+  // It comes back, and while nobody can tell it yet, it is alive and no member.
+  w.lose = [&](std::size_t, std::size_t to, const wire::peer_message& m) {
+    return to == gone && !std::holds_alternative<swim::hello>(m);
+  };
   w.restart(gone);
+  REQUIRE(w.run_until([&] { return w[other].look().members->alive_count() == 4; }));
+  const auto wait = w.call(other, wire::wait_members{4}, 2s);
+  REQUIRE(w.run_until([&] { return w.answers(wait).over; }));
+  CHECK(reason(w.answers(wait).list.front()).find("3 of 4 members are alive") != std::string::npos);
+  CHECK(is<wire::member_list>(w.ask(other, wire::wait_members{3}, 2s)));
+  // Then it is told so, and ends.
+  w.lose = nullptr;
   REQUIRE(w.run_until([&] { return w.end_of(gone).has_value(); }));
   CHECK(w.end_of(gone)->reason.find("removed") != std::string::npos);
   CHECK(w.end_of(gone)->reason.find("--rejoin") != std::string::npos);
@@ -395,6 +405,19 @@ TEST_CASE("events are kept up to their number, told from where one asks, and no 
   w.cancel(0, later);
   w.ask(0, wire::append_journal{"orders", "", {{"t", "m"}}});
   REQUIRE(w.answers(later).list.size() == 1);
+}
+
+TEST_CASE("events with large keys are kept up to 4 MiB, and the newest always") {
+  report_world w(1);
+  REQUIRE(w.run_until_active());
+  for (int i = 0; i < 200; ++i) w.ask(0, wire::invalidate_cache{"c", std::string(60'000, 'k')});
+  const auto all = w.call(0, wire::follow_events{0, false});
+  REQUIRE(w.answers(all).over);
+  std::size_t bytes = 0;
+  for (const auto& a : w.answers(all).list)
+    if (const auto* e = std::get_if<wire::event_out>(&a)) bytes += e->fields.at("key").size();
+  CHECK(bytes > 3u << 20);
+  CHECK(bytes <= 4u << 20);
 }
 
 TEST_CASE("tags are changed at run time, and every node hears of it once") {

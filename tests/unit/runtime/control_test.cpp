@@ -247,4 +247,5 @@ TEST_CASE("a client that does not read its answers is cut off") {
     n.io.restart();
   }
   REQUIRE(n.cancelled == std::vector<std::uint64_t>{101});
+  REQUIRE(n.server->stats().get("control.overflow") == 1);
 }

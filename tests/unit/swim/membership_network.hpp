@@ -28,7 +28,7 @@ inline std::size_t size_of_user(const user_datum& u) { return 56 + u.key.size() 
 
 /// What the encoded datagram takes at most, by the same measures.
 inline std::size_t size_of(const datagram& d) {
-  std::size_t n = 168 + d.of.cluster.size();
+  std::size_t n = 176 + d.of.cluster.size();
   if (const auto* q = std::get_if<ping_request>(&d.body)) n += q->at.host.size() + 16;
   for (const auto& s : d.statements) n += size_of_statement(s);
   for (const auto& u : d.user) n += size_of_user(u);

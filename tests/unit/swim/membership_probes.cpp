@@ -170,6 +170,57 @@ TEST_CASE("a host that was suspended accuses nobody either", "[swim][pause]") {
   CHECK(s.m.local_health() > 0);
 }
 
+TEST_CASE("poor health stretches the period of probes and their time-out alike", "[swim][health]") {
+  struct paces {
+    std::ptrdiff_t probes;  ///< in 20 s, all answered
+    duration timeout;       ///< of one that is not
+  };
+  const auto measure = [](std::size_t others, bool sick) {
+    solo s;
+    for (std::size_t i = 1; i <= others; ++i) s.hear(said(i, inc(1, 0)));
+    const auto accused = [&] {
+      if (sick) s.hear(said(0, s.m.self_incarnation(), suspect));
+    };
+    for (unsigned i = 0; i < s.opts.max_health; ++i) accused();
+    const auto pings = [&](bool answered) {
+      std::ptrdiff_t n = 0;
+      for (const auto& a : std::exchange(s.actions, {})) {
+        const auto* d = std::get_if<send_datagram>(&a);
+        const auto* p = d ? std::get_if<ping>(&d->what.body) : nullptr;
+        if (!p) continue;
+        ++n;
+        if (!answered) continue;
+        for (std::size_t i = 1; i <= others; ++i) {
+          if (p->target != id_of(i)) continue;
+          auto reply = s.from(i, {});
+          reply.body = ack{p->probe};
+          s.hear(reply);
+        }
+      }
+      return n;
+    };
+    paces r{0, {}};
+    for (duration at{}; at < 20s; at += 50ms) {
+      accused();
+      s.pass(50ms);
+      r.probes += pings(true);
+    }
+    while (pings(true) == 0) s.pass(1ms);
+    while (pings(false) == 0) s.pass(1ms);
+    const auto widened = [&] { return s.m.stats().get("indirect_probes"); };
+    for (const auto before = widened(); widened() == before; r.timeout += 1ms) s.pass(1ms);
+    return r;
+  };
+  for (const std::size_t others : {3u, 12u}) {
+    const auto well = measure(others, false), sick = measure(others, true);
+    CAPTURE(others, well.probes, sick.probes, well.timeout.count(), sick.timeout.count());
+    CHECK(well.probes >= (others == 3 ? 200 : 19));
+    CHECK(sick.probes * 6 <= well.probes);
+    CHECK(sick.probes > 0);
+    CHECK(sick.timeout >= 7 * well.timeout);
+  }
+}
+
 TEST_CASE("a wake that is later than a probe waits is poor health, once a period", "[swim][health]") {
   solo s;
   s.hear(said(1, inc(1, 0)));

@@ -102,6 +102,82 @@ TEST_CASE("a verdict about a member that nobody accused gives it time to refute"
   }
 }
 
+TEST_CASE("a verdict about a member that was heard since it was accused gives it time to refute", "[swim][evidence]") {
+  solo s;
+  s.hear(said(8, inc(1, 0)));
+  s.hear(said(1, inc(1, 0)));
+  s.hear(s.from(1, {}));
+  s.pass(10ms);
+  s.hear(said(1, inc(1, 0), suspect));
+  s.pass(10ms);
+  SECTION("heard before only: taken over at once") {
+    s.hear(said(1, inc(1, 0), unreachable));
+    CHECK(s.state(1) == unreachable);
+  }
+  SECTION("heard in a former life only: taken over at once") {
+    s.hear(s.from(1, {}, 0));
+    s.hear(said(1, inc(1, 0), unreachable));
+    CHECK(s.state(1) == unreachable);
+  }
+  SECTION("heard since") {
+    s.hear(s.from(1, {}));
+    s.actions.clear();
+    s.hear(said(1, inc(1, 0), unreachable));
+    CHECK(s.state(1) == suspect);
+    s.pass(300ms);
+    // It is told of the verdict, and so are others.
+    const auto told = s.sent_to(8);
+    CHECK(std::any_of(told.begin(), told.end(), [](const datagram& d) {
+      return std::any_of(d.statements.begin(), d.statements.end(),
+                         [](const statement& x) { return x.info.id == id_of(1) && x.state == unreachable; });
+    }));
+    CHECK(s.state(1) == suspect);
+    SECTION("it refutes") {
+      s.hear(said(1, inc(1, 1)));
+      CHECK(s.state(1) == alive);
+      s.pass(1s);
+      CHECK(std::ranges::count(s.kinds(), event_kind::unreachable) == 0);
+    }
+    SECTION("it does not") {
+      s.pass(5s);
+      CHECK(s.state(1) == unreachable);
+    }
+  }
+}
+
+TEST_CASE("who was just heard is not given up before its answer can come, and not for ever", "[swim][evidence]") {
+  // With one other there is nobody to confirm: the time-out is the shortest.
+  const auto shortest = [](const solo& s) {
+    return s.opts.small_period * static_cast<int>(s.opts.suspicion_min_periods);
+  };
+  solo s;
+  s.hear(s.from(1, {said(1, inc(1, 0))}));
+  s.hear(s.from(1, {said(1, inc(1, 0), suspect)}));
+  REQUIRE(s.state(1) == suspect);
+  SECTION("silent: on time") {
+    s.pass(shortest(s));
+    CHECK(s.state(1) == unreachable);
+  }
+  SECTION("heard at the last moment: until its answer could have come") {
+    s.pass(shortest(s) - 5ms);
+    s.hear(s.from(1, {}));
+    s.pass(s.opts.probe_timeout_min - 5ms);
+    CHECK(s.state(1) == suspect);
+    s.pass(5s);
+    CHECK(s.state(1) == unreachable);
+  }
+  SECTION("heard again and again without a refutation: as long as an unconfirmed suspicion") {
+    const duration longest = shortest(s) * static_cast<int>(s.opts.suspicion_max_factor);
+    for (duration at{}; at < longest - 20ms; at += 10ms) {
+      s.pass(10ms);
+      s.hear(s.from(1, {}));
+    }
+    CHECK(s.state(1) == suspect);
+    s.pass(s.opts.period);
+    CHECK(s.state(1) == unreachable);
+  }
+}
+
 TEST_CASE("events come once each", "[swim][events]") {
   solo s;
   for (int twice = 0; twice < 2; ++twice) {

@@ -160,6 +160,28 @@ TEST_CASE("a process that stood still accuses nobody when it wakes", "[swim][pau
   }
 }
 
+TEST_CASE("a process that stood still says at once that it is back", "[swim][pause]") {
+  network w(16, 4);
+  w.form();
+  const auto before = w.at(1).self_incarnation();
+  const auto know = [&] {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) n += w.at(i).find(w[1].info.id)->inc > before ? 1 : 0;
+    return n;
+  };
+  w.pause(1);
+  w.run(1'700ms);
+  REQUIRE(w.count_all(event_kind::suspect) > 0);
+  REQUIRE(know() == 0);
+  w[1].backlog.clear();  // of what others say of it nothing has come
+  w.wake(1, false);
+  w.run(1ms);
+  CHECK(know() >= 9);
+  w.run(10s);
+  CHECK(know() == 16);
+  CHECK(w.count_all(event_kind::unreachable) == 0);
+}
+
 TEST_CASE("a starved node accuses less when it knows that it is", "[swim][health]") {
   struct starved {
     bool late = false;  ///< for 150 ms three times a second
@@ -200,7 +222,7 @@ TEST_CASE("a starved node accuses less when it knows that it is", "[swim][health
   CHECK(late < unaware);
   CHECK(2 * aware < unaware);
   CHECK(untold >= 10);
-  CHECK(2 * told < untold);
+  CHECK(3 * told < 2 * untold);
 }
 
 TEST_CASE("a short stop is refuted before anybody gives up", "[swim][pause]") {
@@ -504,13 +526,43 @@ TEST_CASE("a newcomer that gossip reached before its first stream catches up too
 TEST_CASE("an idle cluster costs little", "[swim][cost]") {
   network w(48, 5);
   w.form();
-  w.run(10s);
+  w.run(60s);  // until everybody has heard from everybody since the last news
   const auto datagrams = w.datagrams, bytes_sent = w.bytes;
-  w.largest_push_pull = 0;
+  const auto compared = [&] {
+    std::uint64_t n = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) n += w.at(i).stats().get("push_pulls");
+    return n;
+  };
+  const auto before = compared();
   w.run(60s);
   CHECK(w.datagrams - datagrams <= 60 * 48 * 5 / 2);  // one ping and one ack a second
   CHECK((w.bytes - bytes_sent) / 60 / 48 < 1000);
-  CHECK(w.largest_push_pull == 0);  // equal views exchange no statements
+  CHECK(compared() == before);  // that views are equal is known by the digests that ride along
+}
+
+TEST_CASE("news that somebody missed is found by the digests that ride along", "[swim][push-pull]") {
+  for (const std::size_t n : {5u, 20u}) {
+    std::size_t missed = 0;
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+      CAPTURE(n, seed);
+      network w(n, seed);
+      w.form();
+      w.run(30s);
+      // Node 1 hears nothing by UDP until the news has been passed on as often as it will be.
+      for (std::size_t i = 0; i < n; ++i) w.no_udp.insert({i, 1});
+      REQUIRE(w.at(2).set_tags({{"zone", "b"}}, w.clock(2)));
+      w.touch(2);
+      w.run(2s);
+      w.no_udp.clear();
+      const auto knows = [&] { return !w.at(1).find(w[2].info.id)->info.tags.empty(); };
+      if (knows()) continue;  // somebody has asked it over a stream already
+      ++missed;
+      // Who is alive is the same for all: nothing else tells the difference.
+      CHECK(w.at(1).view_digest() == w.at(0).view_digest());
+      CHECK(w.run_until(knows, 2 * w.opts.push_pull_period));
+    }
+    CHECK(missed >= 3);
+  }
 }
 
 TEST_CASE("who left long ago costs nothing, also after somebody joined", "[swim][cost]") {
