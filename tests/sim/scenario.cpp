@@ -264,7 +264,10 @@ class scenario {
     do {
       work_.drain();
       world_.run_until(world_.now() + 200ms);
-      why = unsettled();
+      if (auto now = unsettled(); now != why) {
+        why = std::move(now);
+        world_.trace(0, "still to come " + std::string(when) + ": " + why);
+      }
       // Whoever waits for a lock gets it, one after the other, and holds it for a while.
       if (std::exchange(grants, work_.locks.grants()) != grants) until = std::max(until, world_.now() + grant_patience);
     } while (!why.empty() && world_.now() < until && !over());
