@@ -14,6 +14,13 @@ namespace {
 constexpr duration lead_period = 100ms;
 constexpr std::size_t max_duties = 256;
 constexpr duration spread_period = 10s;
+
+/// As the group's leader sees it: it answers, and has nearly all of the log.
+bool keeps_up(const raft::core& c, node_id id) {
+  const auto progress = c.progress();
+  const auto p = std::ranges::find(progress, id, &raft::progress_view::id);
+  return p != progress.end() && p->recently_active && distance(p->match, c.last_index()) <= caught_up;
+}
 }  // namespace
 
 void engine::state::begin_data(const std::vector<recovered_group>& all, bool others) {
@@ -120,10 +127,7 @@ void engine::state::spread_leaders(data_group& g) {
   auto& c = g.replica.core();
   const auto& voters = c.conf().voters;
   const auto to = voters[(g.replica.group().value - 1) % voters.size()];
-  const auto progress = c.progress();
-  const auto p = std::ranges::find(progress, to, &raft::progress_view::id);
-  if (p == progress.end() || !p->recently_active || distance(p->match, c.last_index()) > caught_up || !has_room(to))
-    return;
+  if (!keeps_up(c, to) || !has_room(to)) return;
   if (c.transfer_leadership(to, ctx.now.steady)) ctx.stats.add("group.handed_over");
 }
 
@@ -155,12 +159,7 @@ void engine::state::follow_configuration(coterie::engine::replica& r) {
   const auto& wanted = meta.conf();
   if (wanted.read_lease != c.conf().read_lease) return void(c.propose_read_lease(wanted.read_lease, now));
   if (wanted.voters == c.conf().voters && wanted.learners == c.conf().learners) return;
-  const auto progress = c.progress();
-  const auto fit = [&](node_id id) {
-    if (id == ctx.self || c.conf().is_voter(id)) return true;
-    const auto p = std::ranges::find(progress, id, &raft::progress_view::id);
-    return p != progress.end() && p->recently_active && distance(p->match, c.last_index()) <= caught_up;
-  };
+  const auto fit = [&](node_id id) { return id == ctx.self || c.conf().is_voter(id) || keeps_up(c, id); };
   if (std::ranges::all_of(wanted.voters, fit))
     return void(c.propose_configuration(wanted.voters, wanted.learners, now));
   auto learners = wanted.members();
