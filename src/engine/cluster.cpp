@@ -210,6 +210,10 @@ void engine::state::on_peer(node_id from, wire::peer_message what) {
                  },
                  [&](const swim::stream_ping& m) { members.on_stream_ping(from, m, ctx.now); },
                  [&](const swim::stream_ack& m) { members.on_stream_ack(m, ctx.now); },
+                 [&](const wire::raft_messages& all) {
+                   for (const auto& m : all.list)
+                     if (const auto parts = parts_of(m.group)) on_log_message(from, m.what, *parts);
+                 },
                  [&](const wire::join_request& m) { on_join_request(from, m); },
                  [&](const wire::join_answer& m) { on_join_answer(m); },
                  [&](const wire::hand_over& m) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/context.hpp"
+#include "engine/pace.hpp"
 #include "raft/types.hpp"
 
 namespace coterie::engine {
@@ -46,7 +47,7 @@ class disk_queue {
   void write(disk::batch what, bool sync, write_waiter who) {
     if (ctx_.opt->bug == planted_bug::lost_fsync) sync = false;
     const bool quiet = !sync && std::holds_alternative<nobody>(who);
-    const auto sequence = enqueue(std::move(who));
+    const auto sequence = enqueue(std::move(who), sync);
     if (sync) last_synced_ = sequence;
     ctx_.emit(coterie::engine::write{sequence, sync, std::move(what), quiet});
   }
@@ -72,24 +73,29 @@ class disk_queue {
     if (first_unsynced_ <= last_synced_ && last_synced_ > 0) ctx_.stats.add("disk.syncs");
     first_unsynced_ = std::max(first_unsynced_, sequence + 1);
     while (!waiting_.empty() && waiting_.front().sequence <= sequence) {
+      if (waiting_.front().sync) syncs_.add(ctx_.now.steady, ctx_.now.steady - waiting_.front().since);
       r.push_back(std::move(waiting_.front().who));
       waiting_.pop_front();
     }
     return r;
   }
+  const sync_times& recent_syncs() const { return syncs_; }
 
  private:
   struct item {
     std::uint64_t sequence;
     write_waiter who;
+    bool sync;
+    instant since;
   };
-  std::uint64_t enqueue(write_waiter who) {
-    waiting_.push_back({++next_, std::move(who)});
+  std::uint64_t enqueue(write_waiter who, bool sync = false) {
+    waiting_.push_back({++next_, std::move(who), sync, ctx_.now.steady});
     return next_;
   }
   context& ctx_;
   std::uint64_t next_ = 0, last_synced_ = 0, first_unsynced_ = 1;
   std::deque<item> waiting_;
+  sync_times syncs_;
 };
 
 }  // namespace coterie::engine

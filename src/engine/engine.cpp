@@ -24,7 +24,13 @@ options completed(options o) {
     if (const auto list = swim::genesis::validate(o.genesis)) o.swim.seeds = swim::genesis::digest_of(*list);
   o.raft.bug = o.swim.bug = o.limits.bug = o.bug;
   o.raft.clock_rate_error = o.clock_rate_error;
+  o.raft.align_heartbeats = o.data_groups > 0;
   return o;
+}
+
+/// Whether it is worth a line in the log: twice or half of what was told, or the usual again.
+bool tells_apart(duration now, duration told, duration usual) {
+  return now >= 2 * told || 2 * now <= told || (now == usual && told != usual);
 }
 
 context make_context(const options& o, const recovered_state& r, const times& now, std::uint64_t seed) {
@@ -83,6 +89,7 @@ void engine::state::step(std::span<const event> turn) {
   each_group([&](group_parts g) { g.replica.core().read_clocks(ctx.now); });
   for (const auto& e : turn) handle(e);
   if (!halted_ && !failed) settle();
+  links.flush();
 }
 
 void engine::state::handle(const event& e) {
@@ -224,6 +231,28 @@ void engine::state::chores() {
   snapshots.tick();
   dial_members();
   seek_membership();
+  keep_pace();
+}
+
+// Election time-outs follow what is measured: round trips by gossip, synced writes by this node's own disk.
+void engine::state::keep_pace() {
+  if (!replica) return;
+  const auto sync = disk.recent_syncs().p99(ctx.now.steady);
+  duration round_trip{};
+  each_group([&](group_parts g) {
+    round_trip = quorum_round_trip(g.replica.core().conf(), members);
+    g.replica.core().set_pace(round_trip + sync);
+  });
+  const auto longest = replica->core().longest_election_timeout();
+  if (!replica->core().conf().is_voter(ctx.self) || !tells_apart(longest, shown_timeout, opt.raft.election_timeout_max))
+    return;
+  const auto ms = [](duration d) { return std::chrono::duration<double, std::milli>(d).count(); };
+  ctx.log(
+      log_level::info,
+      fmt::format("an election time-out is up to {:.0f} ms now: a quorum of the voters answers after {:.1f} ms, and "
+                  "synced writes take up to {:.1f} ms here",
+                  ms(longest), ms(round_trip), ms(sync)));
+  shown_timeout = longest;
 }
 
 instant engine::state::next_wake() const {

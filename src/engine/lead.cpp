@@ -207,6 +207,7 @@ void engine::state::on_forward(node_id from, const wire::forward& f, group_parts
   } else {
     refused.code = errc::unavailable;
   }
+  ctx.stats.add("forward.refused");
   links.send(from, std::move(refused), group);
 }
 

@@ -45,6 +45,24 @@ bool links::send(node_id to, wire::peer_message what, group_id group) {
   return true;
 }
 
+void links::send_raft(raft::message m, group_id group) {
+  const auto to = m.to;
+  const auto* append = std::get_if<raft::append_request>(&m.body);
+  const bool small = (append && append->entries.empty()) || std::holds_alternative<raft::append_response>(m.body);
+  if (small && ctx_.opt->data_groups > 0) return held_[to].list.push_back({group, std::move(m)});
+  if (auto before = held_.extract(to)) release(std::move(before.mapped()), to);
+  send(to, std::move(m), group);
+}
+
+void links::flush() {
+  for (auto& [to, all] : std::exchange(held_, {})) release(std::move(all), to);
+}
+
+void links::release(wire::raft_messages all, node_id to) {
+  if (all.list.size() > 1) return void(send(to, std::move(all)));
+  send(to, std::move(all.list.front().what), all.list.front().group);
+}
+
 void links::send_on(stream_id id, wire::peer_message what, group_id group) {
   ctx_.emit(send_frame{id, wire::encode(wire::envelope{ctx_.cluster, group, std::move(what)})});
 }

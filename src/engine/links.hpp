@@ -28,6 +28,10 @@ class links {
   void forget(node_id);
   /// Sends on the stream to `to`; false (and a dial) when there is none. `group`: whose log the message is about.
   bool send(node_id to, wire::peer_message, group_id group = meta_group);
+  /// The same of a Raft message. Heartbeats and answers of several groups leave as one frame, by flush(); what else is
+  /// for that node in this turn keeps its place behind or before them.
+  void send_raft(raft::message, group_id);
+  void flush();
   void send_on(stream_id, wire::peer_message, group_id group = meta_group);
   void hang_up(stream_id);
   /// Called now and then: every node in `wanted` gets a stream, with back-off.
@@ -80,7 +84,9 @@ class links {
     instant last = instant::min();
     duration backoff = 100ms;
   };
+  void release(wire::raft_messages, node_id to);
   context& ctx_;
+  std::map<node_id, wire::raft_messages> held_;  ///< of this turn
   std::map<stream_id, stream> streams_;
   std::map<node_id, std::set<stream_id>> by_node_;
   std::map<node_id, address> book_;

@@ -58,10 +58,9 @@ void outbox::pump(session_epoch session, replica* r, relay_up& up, node_id paren
   const auto leader = r->leader();
   const bool here = leader == ctx_.self;
   const bool passed = !here && parent && links_.up(parent);
-  if (here ? !r->leading() : !passed && !links_.up(leader)) {
-    if (!here) links_.keep({leader});
-    return;
-  }
+  // A leader refuses what comes too early, and this node would have to ask again: it hears of the first commit in time.
+  if (here ? !r->leading() : !r->core().leader_commits()) return;
+  if (!here && !passed && !links_.up(leader)) return links_.keep({leader});
   const auto through = passed ? parent : node_id{};
   const bool moved = leader != sent_to_ || r->core().current_term() != sent_term_ || (through_ && through != through_);
   through_ = through;

@@ -98,7 +98,7 @@ bool replica::settle() {
 
 void replica::send(const raft::message& m) {
   if (!std::holds_alternative<raft::snapshot_request>(m.body)) {
-    links_.send(m.to, m, group_);
+    links_.send_raft(m, group_);
   } else if (!transfers_.contains(m.to) && !start_transfer(m.to, true)) {
     core_.on_snapshot_sent(m.to, false, ctx_.now.steady);
   }

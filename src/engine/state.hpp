@@ -59,6 +59,7 @@ struct engine::state {
   instant next_wake() const;
   void run_timers();
   void chores();
+  void keep_pace();
   void on_read(const read_done&);
   void on_written(std::uint64_t sequence);
   void on_disk_failed(const disk_failed&);
@@ -269,6 +270,7 @@ struct engine::state {
   std::map<node_id, instant> living_since;  // by gossip
   std::string shown_state, told_to_wait, last_refusal;
   node_id shown_leader;
+  duration shown_timeout = opt.raft.election_timeout_max;  ///< for elections, as it was last logged
 };
 
 }  // namespace coterie::engine

@@ -44,6 +44,7 @@ core::core(node_id self, const options& o, recovered r, instant now, std::uint64
 }
 
 void core::wait_for_others() { reset_election_timer(); }
+void core::set_pace(duration pace) { pace_ = std::max(pace, duration::zero()); }
 
 void core::observe(instant now) { now_ = std::max(now_, now); }
 
@@ -277,14 +278,16 @@ role core::current_role() const { return role_; }
 term core::current_term() const { return hard_.current; }
 node_id core::leader() const { return leader_; }
 term core::leader_term() const { return leader_term_; }
+bool core::leader_commits() const { return leader_ && log_.term_at(commit_) == leader_term_; }
 bool core::leader_ready() const { return role_ == role::leader && applied_ >= noop_index_; }
 instant core::leader_since() const { return leader_since_; }
 instant core::last_leader_contact() const { return role_ == role::leader ? quorum_contact() : last_leader_contact_; }
 instant core::last_fed() const { return last_fed_; }
 bool core::has_quorum_contact(instant now) const {
   const int patience = log_.conf().contains(self_) ? 1 : 2;
-  return leader_ && now - std::min(now, last_leader_contact()) <= patience * options_.election_timeout_max;
+  return leader_ && now - std::min(now, last_leader_contact()) <= patience * longest_election_timeout();
 }
+duration core::longest_election_timeout() const { return stretched(options_.election_timeout_max); }
 log_index core::commit() const { return commit_; }
 log_index core::applied() const { return applied_; }
 log_index core::first_index() const { return log_.first(); }
@@ -308,8 +311,8 @@ std::vector<progress_view> core::progress() const {
   std::vector<progress_view> out;
   out.reserve(progress_.size());
   for (const auto& [id, p] : progress_) {
-    out.push_back({id, p.match, p.next, p.active(now_, options_.election_timeout_max), p.state == flow::snapshot,
-                   p.last_contact});
+    out.push_back(
+        {id, p.match, p.next, p.active(now_, longest_election_timeout()), p.state == flow::snapshot, p.last_contact});
   }
   return out;
 }

@@ -31,9 +31,10 @@
 namespace coterie::raft {
 
 struct options {
-  duration heartbeat = 50ms;  ///< docs/consensus.md 1.5
-  duration election_timeout_min = 300ms;
+  duration heartbeat = 50ms;              ///< docs/consensus.md 1.5
+  duration election_timeout_min = 300ms;  ///< both longer, in proportion, where answers take long: set_pace()
   duration election_timeout_max = 600ms;
+  bool align_heartbeats = false;           ///< those of all groups of a node leave at one time
   std::size_t max_append_bytes = 1 << 20;  ///< payload bytes of one append_request
   std::size_t max_append_entries = 4096;
   std::size_t max_inflight_appends = 64;  ///< pipelined appends to one follower without an answer
@@ -115,6 +116,10 @@ class core {
   /// Right after the beginning: others may know that this disk is an older copy, though none is in the configuration;
   /// so the only one in it waits for an election time-out, too.
   void wait_for_others();
+  /// How long a message to a quorum of the voters, a synced write there and the answer take at present, as the driver
+  /// measures it. Election time-outs are five times that at least, and at most ten times as long as the options say
+  /// (docs/consensus.md 1.5). It is no input that anybody's safety depends on.
+  void set_pace(duration);
 
   // ---- input: each is total; unusable input is dropped and counted ----
   /// Read leases are measured by both clocks; all else by the instants of the other input.
@@ -178,6 +183,7 @@ class core {
   /// Leader whose newest committed entry is young enough that no other one can have committed any: reads need no
   /// quorum.
   bool holds_read_lease() const;
+  bool leader_commits() const;   ///< leader() has committed an entry of its own term, as far as this node knows
   bool leader_ready() const;     ///< leader and an entry of its own term is committed and applied (rp#5025)
   instant leader_since() const;  ///< when this node became leader; meaningless otherwise
   /// Follower: last message from the leader, or what was relayed of it; leader: last quorum contact.
@@ -186,6 +192,7 @@ class core {
   /// Leader: a quorum was heard within an election time-out (the largest). Follower: the leader was. What comes through
   /// relays may take twice as long.
   bool has_quorum_contact(instant now) const;
+  duration longest_election_timeout() const;  ///< at the present pace
   log_index commit() const;
   log_index applied() const;
   log_index first_index() const;  ///< first entry still in memory
@@ -258,6 +265,8 @@ class core {
   bool alone() const;  ///< self is a quorum
   bool sticky() const;
   void reset_election_timer();
+  duration stretched(duration) const;
+  instant next_heartbeat() const;
   void become_follower(term, node_id leader);
   void become_leader();
   void start_prevote();
@@ -350,7 +359,9 @@ class core {
   instant last_leader_contact_;
   instant last_fed_;
   instant election_deadline_;
-  instant heartbeat_deadline_;  ///< leader: next heartbeat; candidates: next repetition of the request
+  instant heartbeat_deadline_;     ///< leader: next heartbeat; candidates: next repetition of the request
+  duration pace_{};                ///< as the driver measured it
+  unsigned failed_campaigns_ = 0;  ///< in a row, without an outcome in time
   std::map<node_id, bool> votes_;
   struct early_prevote {
     instant came;

@@ -10,6 +10,15 @@
 
 namespace coterie::raft {
 
+namespace {
+// A campaign is two rounds and two synced writes; the rest is for those who lose the race.
+constexpr int paces_of_timeout = 5;
+constexpr double largest_stretch = 10;
+// What is measured may be wrong, or another voter's disk slower: after so many campaigns without an outcome they last
+// longer.
+constexpr unsigned patient_campaigns = 2, doublings = 3;
+}  // namespace
+
 bool core::alone() const {
   return is_quorum(log_.conf(), [this](node_id id) { return id == self_; });
 }
@@ -23,13 +32,28 @@ bool core::promotable() const {
 
 /// A leader was heard within the shortest election time-out: nobody needs another one.
 bool core::sticky() const {
-  return role_ == role::leader || (leader_ && now_ - last_leader_contact_ < options_.election_timeout_min);
+  return role_ == role::leader || (leader_ && now_ - last_leader_contact_ < stretched(options_.election_timeout_min));
 }
 
 void core::reset_election_timer() {
   election_deadline_ = promotable() || leader_
-                           ? now_ + rng_.between(options_.election_timeout_min, options_.election_timeout_max)
+                           ? now_ + rng_.between(stretched(options_.election_timeout_min), longest_election_timeout())
                            : never;
+}
+
+/// Each node goes by its own pace: who asks far voters waits longer for them, and is in no hurry to depose who leads.
+duration core::stretched(duration configured) const {
+  double stretch = static_cast<double>((paces_of_timeout * pace_).count()) /
+                   static_cast<double>(options_.election_timeout_min.count());
+  stretch = std::max(stretch, 1.0);
+  if (failed_campaigns_ > patient_campaigns)
+    stretch *= 1u << std::min(failed_campaigns_ - patient_campaigns, doublings);
+  return std::chrono::duration_cast<duration>(configured * std::min(stretch, largest_stretch));
+}
+
+instant core::next_heartbeat() const {
+  const auto next = now_ + options_.heartbeat;
+  return options_.align_heartbeats ? next - next.time_since_epoch() % options_.heartbeat : next;
 }
 
 // ---- roles ----------------------------------------------------------------------------------------------------------
@@ -61,7 +85,8 @@ void core::become_leader() {
   leader_term_ = hard_.current;
   leader_since_ = moved_at_ = now_;
   stall_handover_ = false;
-  heartbeat_deadline_ = now_ + options_.heartbeat;
+  failed_campaigns_ = 0;
+  heartbeat_deadline_ = next_heartbeat();
   uncommitted_bytes_ = 0;
   for (auto i = commit_.next(); i <= log_.last(); ++i) uncommitted_bytes_ += cost(log_.at(i)->payload.size());
   progress_.clear();
@@ -173,6 +198,7 @@ void core::answer_early_prevotes() {
 
 void core::tick_follower() {
   if (now_ >= election_deadline_) {
+    failed_campaigns_ += role_ == role::candidate;
     if (promotable()) return start_prevote();
     set_leader({});
     reset_election_timer();
@@ -181,7 +207,7 @@ void core::tick_follower() {
 }
 
 void core::tick_leader() {
-  if (now_ - quorum_contact() > options_.election_timeout_max) {
+  if (now_ - quorum_contact() > longest_election_timeout()) {
     stats_.add("raft_lost_quorum");
     return become_follower(hard_.current, {});
   }
@@ -197,10 +223,10 @@ void core::tick_leader() {
     stall_handover_ = false;
   }
   if (now_ < heartbeat_deadline_) return;
-  heartbeat_deadline_ = now_ + options_.heartbeat;
+  heartbeat_deadline_ = next_heartbeat();
   heartbeat_due_ = true;
   for (auto& [id, p] : progress_) {
-    if (p.state == flow::replicate && !p.active(now_, options_.election_timeout_max)) p.become_probe(p.match.next());
+    if (p.state == flow::replicate && !p.active(now_, longest_election_timeout())) p.become_probe(p.match.next());
     if (p.state == flow::snapshot && now_ >= p.snapshot_timer) p.become_probe(p.snapshot.next());
   }
   push_transfer();
@@ -231,7 +257,7 @@ void core::on_unreachable(node_id id, bool crashed, instant now) {
     std::int64_t rank = 0;
     for (const auto member : log_.conf().members())
       rank += member != id && member < self_ && log_.conf().is_voter(member);
-    election_deadline_ = std::min(election_deadline_, now_ + rank * (options_.heartbeat / 2));
+    election_deadline_ = std::min(election_deadline_, now_ + rank * std::max(options_.heartbeat / 2, pace_));
   }
   answer_early_prevotes();
 }
@@ -255,7 +281,7 @@ bool core::hand_over_stalled() {
   if (!stall_handover_) {
     const std::pair<const node_id, follower_progress>* best = nullptr;
     for (const auto& p : progress_) {
-      const bool fit = p.second.active(now_, options_.election_timeout_max) && log_.conf().is_voter(p.first);
+      const bool fit = p.second.active(now_, longest_election_timeout()) && log_.conf().is_voter(p.first);
       if (fit && (!best || p.second.match > best->second.match)) best = &p;
     }
     stall_handover_ = true;
@@ -289,7 +315,7 @@ void core::stand_back(instant until, instant now) {
 }
 
 void core::start_transfer(node_id to) {
-  transfer_ = transfer{to, now_ + options_.election_timeout_max};
+  transfer_ = transfer{to, now_ + longest_election_timeout()};
   stats_.add("raft_transfers_started");
   push_transfer();
 }

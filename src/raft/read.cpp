@@ -114,7 +114,7 @@ void core::confirm_reads() {
 /// Reads are merged only into a request that starts after they came (docs/consensus.md 1.8).
 void core::forward_reads() {
   if (waiting_reads_.empty() || attempts_.size() >= options_.max_read_rounds) return;
-  read_attempt a{rng_.next(), now_ + options_.election_timeout_max, {}};
+  read_attempt a{rng_.next(), now_ + longest_election_timeout(), {}};
   a.reads.reserve(waiting_reads_.size());
   for (const auto& r : waiting_reads_) a.reads.push_back(r.id);
   waiting_reads_.clear();

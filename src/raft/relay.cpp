@@ -44,12 +44,12 @@ void core::extend(std::vector<entry>::const_iterator from, std::vector<entry>::c
 
 /// Only as a hint, where to send what: nobody who may vote lets it hold up an election (docs/consensus.md 1.5).
 void core::heed(const relayed& r) {
-  const auto patience = 2 * options_.election_timeout_max;
+  const auto patience = 2 * longest_election_timeout();
   const auto contact = now_ - std::clamp<duration>(r.age, duration::zero(), patience);
   if (!r.leader || r.leader == self_ || promotable()) return;
   if (leader_ && r.when < leader_term_) return;
   // What the leader itself said is better, and what is too old is none.
-  if (now_ - last_fed_ < options_.election_timeout_max || now_ - contact >= patience) return;
+  if (now_ - last_fed_ < longest_election_timeout() || now_ - contact >= patience) return;
   set_leader(r.leader);
   leader_term_ = r.when;
   last_leader_contact_ = std::max(last_leader_contact_, contact);

@@ -9,6 +9,8 @@ namespace coterie::wire {
 namespace schema {
 namespace {
 
+constexpr int peer_nesting = 10;  // a list of messages, each with a list of entries that have lists of ids
+
 /// About how many bytes it takes.
 std::size_t hint_of(const peer_message& v) {
   std::size_t n = 512;
@@ -17,6 +19,8 @@ std::size_t hint_of(const peer_message& v) {
   };
   if (const auto* m = std::get_if<raft::message>(&v)) {
     if (const auto* append = std::get_if<raft::append_request>(&m->body)) add(append->entries);
+  } else if (const auto* all = std::get_if<raft_messages>(&v)) {
+    n += 128 * all->list.size();
   } else if (const auto* r = std::get_if<fetched>(&v)) {
     add(r->entries);
   } else if (const auto* f = std::get_if<forward>(&v)) {
@@ -64,6 +68,12 @@ struct put_peer {
     put_id(m.initFrom(), v.from);
   }
   void operator()(const raft::message& v) { put(b.initRaft(), v); }
+  void operator()(const raft_messages& v) {
+    put_list(b.initRaftMessages(count(v.list)), v.list, [](GroupMessage::Builder m, const group_message& one) {
+      m.setGroup(one.group.value);
+      put(m.initMessage(), one.what);
+    });
+  }
   void operator()(const join_request& v) {
     auto m = b.initJoinRequest();
     put_id(m.initId(), v.id);
@@ -278,6 +288,10 @@ peer_message get_message(Peer::Reader r) {
       const auto m = r.getLockReply();
       return lock_reply{m.getId(), get_list(m.getUses(), [](LockUse::Reader u) { return get(u); })};
     }
+    case Peer::RAFT_MESSAGES:
+      return raft_messages{get_list(r.getRaftMessages(), [](GroupMessage::Reader m) {
+        return group_message{group_id(m.getGroup()), get(m.getMessage())};
+      })};
     case Peer::FETCHED:
       return get_fetched(r.getFetched());
     case Peer::SNAPSHOT_CHUNK:
@@ -324,9 +338,12 @@ bytes encode(const envelope& v) {
 
 result<envelope> decode_peer(byte_view body) {
   if (auto fits = check_length(body, frame_kind::peer); !fits) return tl::unexpected(std::move(fits.error()));
-  return decode<schema::Peer>(body, [](schema::Peer::Reader r) {
-    return envelope{get_id<cluster_id>(r.getCluster()), group_id(r.getGroup()), schema::get_message(r)};
-  });
+  return decode<schema::Peer>(
+      body,
+      [](schema::Peer::Reader r) {
+        return envelope{get_id<cluster_id>(r.getCluster()), group_id(r.getGroup()), schema::get_message(r)};
+      },
+      schema::peer_nesting);
 }
 
 }  // namespace coterie::wire

@@ -165,11 +165,20 @@ struct user_message {
   std::uint64_t seq = 0;
 };
 
+/// Heartbeats and what answers them, of one turn and all groups, for one node (docs/consensus.md 1.5).
+struct group_message {
+  group_id group;
+  raft::message what;
+};
+struct raft_messages {
+  std::vector<group_message> list;
+};
+
 using peer_message =
     std::variant<swim::hello, swim::genesis_message, swim::push_pull, swim::stream_ping, swim::stream_ack,
                  raft::message, join_request, join_answer, forward, forward_refused, keepalives, keepalive_acks,
                  snapshot_chunk, snapshot_ack, invalidations, invalidation_ack, invalidation_pull, invalidation_gone,
-                 user_message, hand_over, fetch, fetched, lock_question, lock_reply>;
+                 user_message, hand_over, fetch, fetched, lock_question, lock_reply, raft_messages>;
 
 /// Every frame between peers names the cluster it is meant for (zero before genesis) and the Raft group.
 struct envelope {

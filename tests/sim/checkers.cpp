@@ -158,12 +158,15 @@ bool is_durable(const test::memory_disk& disk, group_id group, log_index i) {
 }  // namespace
 
 void durability_checker::sent(std::size_t from, byte_view frame) {
-  constexpr std::size_t answers = 256;  // no answer of consensus is longer; what is longer is not looked into
+  constexpr std::size_t answers = 512;  // no answer of consensus is longer; what is longer is not looked into
   if (frame.size() > answers || !world_.up(from)) return;
   const auto e = wire::decode_peer(frame.subspan(wire::header_size));
   if (!e) return;
   const auto& disk = world_.disk(from);
   const auto fail = [&](const std::string& what) { world_.watch.violation(world_.name(from) + ": " + what); };
+  if (const auto* m = std::get_if<raft::message>(&e->body)) look(from, e->group, *m);
+  if (const auto* all = std::get_if<wire::raft_messages>(&e->body))
+    for (const auto& m : all->list) look(from, m.group, m.what);
   if (const auto* f = std::get_if<wire::fetched>(&e->body); f && !f->entries.empty()) {
     const auto* r = group_at(world_.node(from).look(), e->group).raft;
     const auto last = f->entries.back().index;
@@ -172,20 +175,23 @@ void durability_checker::sent(std::size_t from, byte_view frame) {
     if (r && last >= r->first_index() && (last > r->commit() || !written))
       fail(fmt::format("it passes entry {} on before that is committed and written", last));
   }
-  const auto* m = std::get_if<raft::message>(&e->body);
-  if (!m) return;
-  if (const auto* v = std::get_if<raft::vote_response>(&m->body); v && v->granted && !v->pre) {
-    const auto stored = disk.durable(disk::space::meta, engine::group_key(e->group, "hard_state"));
+}
+
+void durability_checker::look(std::size_t from, group_id g, const raft::message& m) {
+  const auto& disk = world_.disk(from);
+  const auto fail = [&](const std::string& what) { world_.watch.violation(world_.name(from) + ": " + what); };
+  if (const auto* v = std::get_if<raft::vote_response>(&m.body); v && v->granted && !v->pre) {
+    const auto stored = disk.durable(disk::space::meta, engine::group_key(g, "hard_state"));
     const auto hard = stored ? wire::decode_hard_state(stored->view()) : result<raft::hard_state>(raft::hard_state{});
-    if (!hard || hard->current < m->when || (hard->current == m->when && hard->vote != m->to))
-      fail(fmt::format("its vote in term {} leaves before it is durable", m->when));
-  } else if (const auto* a = std::get_if<raft::append_response>(&m->body); a && a->ok) {
+    if (!hard || hard->current < m.when || (hard->current == m.when && hard->vote != m.to))
+      fail(fmt::format("its vote in term {} leaves before it is durable", m.when));
+  } else if (const auto* a = std::get_if<raft::append_response>(&m.body); a && a->ok) {
     // One of an older term may leave when what it is about was durable and is overwritten already: that it is late is
     // no different from a slow network.
-    const auto* r = group_at(world_.node(from).look(), e->group).raft;
-    if (r && m->when == r->current_term() && a->match >= r->first_index() && !is_durable(disk, e->group, a->match))
-      fail(fmt::format("it acknowledges entry {} to {} in term {} before it is durable", a->match, m->to.short_str(),
-                       m->when));
+    const auto* r = group_at(world_.node(from).look(), g).raft;
+    if (r && m.when == r->current_term() && a->match >= r->first_index() && !is_durable(disk, g, a->match))
+      fail(fmt::format("it acknowledges entry {} to {} in term {} before it is durable", a->match, m.to.short_str(),
+                       m.when));
   }
 }
 

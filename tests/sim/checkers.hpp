@@ -72,6 +72,7 @@ class durability_checker {
   void sent(std::size_t from, byte_view frame);
 
  private:
+  void look(std::size_t from, group_id, const raft::message&);
   world& world_;
 };
 

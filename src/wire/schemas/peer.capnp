@@ -43,6 +43,12 @@ struct HeldGrant {
   grant @1 :UInt64;
 }
 
+# Of one turn of a node that leads several groups, or follows in them: see raftMessages.
+struct GroupMessage {
+  group @0 :UInt32;
+  message @1 :RaftMessage;
+}
+
 struct Peer {
   cluster :group {  # zero before genesis
     hi @0 :UInt64;
@@ -175,5 +181,6 @@ struct Peer {
       id @72 :UInt64;
       uses @73 :List(LockUse);
     }
+    raftMessages @74 :List(GroupMessage);
   }
 }

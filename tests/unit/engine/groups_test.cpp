@@ -327,3 +327,31 @@ TEST_CASE("with data groups damage is not healed, and nothing is backed up: both
   image.data.clear();
   CHECK_FALSE(engine::recover(image, 1, 1, false, 2));
 }
+
+TEST_CASE("heartbeats and their answers are one frame each for a pair of nodes, whatever the number of groups") {
+  // One leader of all groups, which are not spread yet.
+  const std::uint32_t groups = GENERATE(2, 8);
+  active_nodes w(3, with_groups(groups));
+  w.run(2s);
+  std::uint64_t frames = 0, heartbeats = 0, merged = 0;
+  w.lose = [&](std::size_t, std::size_t, const wire::peer_message& m) {
+    const auto count = [&](const raft::message& r) {
+      if (const auto* a = std::get_if<raft::append_request>(&r.body); a && a->entries.empty()) ++heartbeats;
+    };
+    if (const auto* one = std::get_if<raft::message>(&m)) ++frames, count(*one);
+    if (const auto* all = std::get_if<wire::raft_messages>(&m)) {
+      ++frames;
+      ++merged;
+      CHECK(all->list.size() > 1);
+      for (const auto& x : all->list) count(x.what);
+    }
+    return false;
+  };
+  w.run(10s);
+  CAPTURE(frames, heartbeats, merged);
+  // 200 periods of 50 ms, of each group to two followers.
+  CHECK(heartbeats >= 390 * (1 + groups));
+  // Of three nodes each leads some group: at most a frame a period and ordered pair for heartbeats, one for answers.
+  CHECK(merged >= 390);
+  CHECK(frames <= 6 * 2 * 210);
+}

@@ -284,3 +284,19 @@ TEST_CASE("a node whose session is said to be over opens another one") {
   REQUIRE(refusal(w.answers(hold).list.back()) == errc::lock_lost);
   REQUIRE(w.run_until([&] { return w.active(w.other) && w.session(w.other) != s; }));
 }
+
+TEST_CASE("a command goes to the next leader as soon as that takes any") {
+  for (std::size_t which : {0U, 1U}) {
+    active_nodes w(3);
+    const auto old = *w.leader();
+    const auto at = (old + 1 + which) % 3;
+    w.run(1s);
+    const auto begun = w.now().steady;
+    w.kill(old);
+    const auto call = w.call(at, wire::append_journal{"j", "", {{"t", "x"}}});
+    REQUIRE(w.run_until([&] { return !w.answers(call).list.empty(); }));
+    CHECK(is<wire::appended>(w.answers(call).list.front()));
+    for (std::size_t i = 0; i < 3; ++i) CHECK(w.counted(i, "forward.refused") == 0);
+    CHECK(w.now().steady - begun <= 20ms);  // the clock goes in steps of ten
+  }
+}

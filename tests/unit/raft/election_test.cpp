@@ -357,6 +357,87 @@ TEST_CASE("paper 5.6: a leader stays as long as messages travel faster than elec
   CHECK(c.violations.empty());
 }
 
+TEST_CASE("election time-outs are long enough for two rounds of votes where answers take long") {
+  const auto pace = GENERATE(40ms, 250ms, 500ms, 5s);
+  std::uint64_t campaigns = 0, blind = 0;
+  duration took{};
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    for (const bool measured : {true, false}) {
+      cluster c({}, seed);
+      for (std::uint64_t n = 1; n <= 3; ++n) c.add(n, voters({1, 2, 3}));
+      REQUIRE(c.elect(1));
+      for (std::uint64_t n = 1; n <= 3; ++n)
+        if (measured) c[n].set_pace(pace);
+      if (pace > 1s) {  // it is no use to wait for ever
+        CHECK(c[1].longest_election_timeout() == (measured ? 6s : 600ms));
+        continue;
+      }
+      advance_slowly(c, 5s, pace / 2);
+      REQUIRE(c.leader() == 1);
+      const auto before = c.now();
+      c.network.clear();
+      c.crash(1);
+      advance_slowly(c, 30s, pace / 2);
+      REQUIRE(c.leader() != 0);
+      if (measured) took += c[c.leader()].leader_since() - before;
+      for (std::uint64_t n = 2; n <= 3; ++n)
+        (measured ? campaigns : blind) += c[n].stats().get("raft_elections_started");
+      CHECK(c.violations.empty());
+    }
+  }
+  CAPTURE(campaigns, blind, took.count());
+  if (pace > 1s) return;
+  // Of 20 elections few needed a second try.
+  CHECK(campaigns <= 30);
+  CHECK(took / 20 <= 20 * pace + 1s);
+  if (pace == 500ms) CHECK(blind > 2 * campaigns);
+}
+
+TEST_CASE("campaigns that end without an outcome last longer, until there is a leader") {
+  auto c = three();
+  // Votes come later than any time-out that the voters know of.
+  for (std::uint64_t n = 1; n <= 3; ++n) c.at(n).hold_writes = true;
+  std::map<std::uint64_t, std::deque<instant>> due;
+  const auto slow_disks = [&](duration d) {
+    for (const auto end = c.now() + d; c.now() < end;) {
+      c.advance(10ms);
+      for (std::uint64_t n = 1; n <= 3; ++n) {
+        while (due[n].size() < c.at(n).writes.size()) due[n].push_back(c.now() + 700ms);
+        while (!due[n].empty() && due[n].front() <= c.now()) {
+          due[n].pop_front();
+          c.complete_write(n);
+          c.settle();
+        }
+      }
+    }
+  };
+  for (int i = 0; i < 120 && c.leader() == 0; ++i) slow_disks(500ms);
+  REQUIRE(c.leader() != 0);
+  slow_disks(5s);
+  const auto leader = c.leader();
+  REQUIRE(leader != 0);
+  // Nobody is more patient than before, now that there is one.
+  for (std::uint64_t n = 1; n <= 3; ++n) CHECK(c[n].longest_election_timeout() == 600ms);
+  CHECK(c.violations.empty());
+}
+
+TEST_CASE("heartbeats of all groups leave at one time when that is asked for, and no later than otherwise") {
+  options o;
+  o.align_heartbeats = GENERATE(true, false);
+  std::set<std::int64_t> phases;
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    cluster c(o, seed);
+    for (std::uint64_t n = 1; n <= 3; ++n) c.add(n, voters({1, 2, 3}));
+    c.advance(5ms * static_cast<int>(seed));
+    REQUIRE(c.elect(1));
+    const auto elected = c.now();
+    CHECK(c[1].next_wake() <= elected + o.heartbeat);
+    c.advance(500ms);
+    phases.insert((c[1].next_wake().time_since_epoch() % o.heartbeat).count());
+  }
+  CHECK((phases.size() == 1) == o.align_heartbeats);
+}
+
 // ---- thesis 9.6, 4.2.3: prevote and stickiness ----------------------------------------------------------------------
 
 TEST_CASE("thesis 9.6: a prevote changes nothing here and is refused while a leader is heard") {
