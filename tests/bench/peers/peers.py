@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Coterie beside etcd and NATS JetStream, in one run on this machine: tools/bench_peers.
+"""Coterie beside etcd, NATS JetStream and NuRaft, in one run on this machine: tools/bench_peers.
 
-usage: peers.py COTERIE DRIVERS [--what append|lock] [--in-flight 1,64,256] [--seconds S] [--rounds N] [--size BYTES] [--json]
+usage: peers.py COTERIE DRIVERS [--what append|lock] [--in-flight 1,64,256] [--seconds S] [--rounds N] [--size BYTES]
+                [--nuraft RAFT_BENCH] [--json]
   COTERIE is the command; DRIVERS is the directory of peer_etcd and its like. What is not installed is left out, and said.
 Three servers of each on loopback, each system by itself, in turns; the median of the rounds. Each is driven by its own
 protocol from one client on one connection to the server that leads, so many requests under way, each answered by itself.
+RAFT_BENCH is NuRaft's own benchmark, built from its sources: a thread for each request under way in the leader's process, a
+log in memory, no disk.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import statistics
@@ -32,6 +36,7 @@ def arguments():
     p.add_argument("--seconds", type=float, default=5)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--size", type=int, default=200)
+    p.add_argument("--nuraft", type=pathlib.Path, help="raft_bench of NuRaft, where that was built")
     p.add_argument("--json", action="store_true")
     return p.parse_args()
 
@@ -48,9 +53,9 @@ def processor_seconds(processes):
 class servers:
     """Three processes in a directory of their own, ended by their process ids."""
 
-    def __init__(self, commands, folder):
+    def __init__(self, commands, folder, cwd=None):
         self.log = open(folder / "log", "wb")
-        self.processes = [subprocess.Popen(c, stdout=self.log, stderr=self.log) for c in commands]
+        self.processes = [subprocess.Popen(c, stdout=self.log, stderr=self.log, cwd=cwd) for c in commands]
 
     def __enter__(self):
         return self
@@ -115,6 +120,32 @@ def run_peer(driver, make, in_flight, a):
     return rows
 
 
+def run_nuraft(in_flight, a):
+    """Its followers have to be new ones each time; it has no more than 128 threads."""
+    rows = []
+    for n in (n for n in in_flight if n <= 128):
+        with tempfile.TemporaryDirectory(prefix="coterie-peers.") as d:
+            places = [f"127.0.0.1:{p}" for p in free_ports(3)]
+            followers = [[str(a.nuraft.resolve()), str(i), places[i - 1], "3600"] for i in (2, 3)]
+            with servers(followers, pathlib.Path(d), cwd=d) as s:
+                # As many a second as it can.
+                leader = subprocess.Popen([str(a.nuraft.resolve()), "1", places[0], str(max(1, round(a.seconds))), "1000000", str(n),
+                                           str(a.size), *places[1:]], cwd=d, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                said = leader.stdout.read().decode(errors="replace")
+                _, status, used = os.wait4(leader.pid, 0)
+                leader.returncode = os.waitstatus_to_exitcode(status)
+                cpu = processor_seconds(s.processes) + used.ru_utime + used.ru_stime
+            told = re.findall(r"(\d+)\s+([\d.]+)(K?) ops/s", said)
+            times = [x.read_text().split() for x in pathlib.Path(d).glob("raft_latency_*.log")]
+            if leader.returncode != 0 or not told or not times:
+                sys.exit(f"nuraft: {said[-2000:]}")
+            done, rate, kilo = told[-1]
+            at = dict(zip(times[0][::2], times[0][1::2]))
+            rows.append({"what": "append", "system": "nuraft", "in_flight": n, "ops_per_s": float(rate) * (1000 if kilo else 1),
+                         "p50_us": float(at["50"]), "p99_us": float(at["99"]), "cpu_us_per_op": cpu * 1e6 / max(1, int(done))})
+    return rows
+
+
 def run_coterie(a, in_flight):
     words = [a.coterie, "--json", "bench", a.what, "--lasts", f"{a.seconds}s", "--size", str(a.size)]
     words += ["--clients", str(in_flight[-1])] if a.what == "lock" else ["--in-flight", ",".join(map(str, in_flight))]
@@ -146,6 +177,8 @@ def main():
         floors.append(floor)
         for driver, make in present:
             rows += run_peer(driver, make, in_flight, a)
+        if a.nuraft and a.what == "append":
+            rows += run_nuraft(in_flight, a)
         for r in rows:
             seen.setdefault((r["what"], r["system"], r["in_flight"]), []).append(r)
     # Nobody counts the processors of a lock.
