@@ -263,6 +263,10 @@ void engine::state::on_log_message(node_id from, const wire::peer_message& what,
                    g.relay.on_chunk(from);
                  },
                  [&](const wire::snapshot_ack& m) { g.replica.on_chunk_ack(from, m); },
+                 [&](const wire::join_request& m) { on_asked_whether_out(from, m, g); },
+                 [&](const wire::join_answer& m) {
+                   if (m.verdict == wire::join_verdict::removed) told_out[g.replica.group()] = m.as_of;
+                 },
                  [&](const auto&) { ctx.stats.add("frame.other_group"); },
              },
              what);
@@ -447,13 +451,16 @@ void engine::state::seek_membership() {
   if (!replica || (end && !end->leaving)) return;
   const auto* m = replica->machine().member(ctx.self);
   // Its vote may be needed until the configuration is without it: of two nodes, it may be the only one.
-  if (m && m->removed && !end && is_out(ctx.self)) return on_ended(end_of_identity::removed);
+  const bool removed = (m && m->removed) || told_out.contains(meta_group);
+  if (removed && !end && is_out()) return on_ended(end_of_identity::removed);
   const bool forgotten =
       (end && end->removed && replica->leader() != ctx.self) ||
       (!replica->leading() && ctx.now.steady - replica->core().last_leader_contact() > forgotten_after);
-  if (m && m->name == opt.name && m->at == opt.advertise && !forgotten) return;
-  if (ctx.now.steady < next_join) return;
+  const bool known = m && m->name == opt.name && m->at == opt.advertise && !forgotten;
+  if ((known && !removed) || ctx.now.steady < next_join) return;
   next_join = ctx.now.steady + join_period;
+  if (removed) ask_whether_out();
+  if (known) return;
   const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
   if (replica->leading()) return on_join_request(ctx.self, r);
   const auto leader = replica->leader();
@@ -470,7 +477,7 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
   if (!replica) return;
   using enum wire::join_verdict;
   const auto answer = [&](wire::join_verdict verdict, std::string reason) {
-    const wire::join_answer a{verdict, std::move(reason)};
+    const wire::join_answer a{verdict, std::move(reason), replica->core().commit()};
     if (r.id == ctx.self) return on_join_answer(a);
     links.learn(r.id, r.at);
     links.send(r.id, a);
@@ -485,7 +492,7 @@ void engine::state::on_join_request(node_id from, const wire::join_request& r) {
   }
   if (const auto* m = replica->machine().member(r.id)) {
     // It is out only when no majority needs it any more.
-    if (m->removed && !is_out(r.id)) return answer(later, "its vote still counts for a moment");
+    if (m->removed && !is_out(*replica, r.id)) return answer(later, "its vote still counts for a moment");
     if (m->removed) return answer(removed, "this node was removed from the cluster");
     if (m->name == r.name && m->at == r.at) return answer(accepted, "");
   }
@@ -523,10 +530,7 @@ void engine::state::on_forked() {
 
 // This identity is over, by the cluster's word.
 void engine::state::on_ended(end_of_identity why) {
-  if (end && why == end_of_identity::removed) {
-    end->removed = end->out = true;
-    return;
-  }
+  if (end && why == end_of_identity::removed) return;  // it is under way
   if (std::exchange(failed, true)) return;
   disk.write({mark_ended(why)}, true, end_saved{why});
 }
@@ -546,7 +550,10 @@ void engine::state::on_join_answer(const wire::join_answer& a) {
       if (!is_member()) halt(false, "join refused: " + a.reason);
       return;
     case wire::join_verdict::removed:
-      return on_ended(end_of_identity::removed);
+      told_out[meta_group] = a.as_of;
+      if (end) end->removed = true;
+      if (!replica || is_out()) on_ended(end_of_identity::removed);
+      return;
     case wire::join_verdict::outdated:
       ctx.log(log_level::error, a.reason);
       return on_ended(end_of_identity::outdated);

@@ -19,7 +19,7 @@ constexpr duration spread_period = 10s;
 bool keeps_up(const raft::core& c, node_id id) {
   const auto progress = c.progress();
   const auto p = std::ranges::find(progress, id, &raft::progress_view::id);
-  return p != progress.end() && p->recently_active && distance(p->match, c.last_index()) <= caught_up;
+  return p != progress.end() && coterie::engine::keeps_up(*p, c.last_index());
 }
 }  // namespace
 
@@ -53,10 +53,51 @@ group_id engine::state::group_for(const machine::command_body& body) const {
 
 outbox& engine::state::outbox_of(group_id g) { return g && g.value <= data.size() ? data[g.value - 1].outbox : outbox; }
 
-// No configuration that is in force counts on this node's vote or memory any more.
-bool engine::state::is_out(node_id id) const {
-  const auto out = [&](const auto& r) { return r.core().conf_committed() && !r.core().conf().contains(id); };
-  return out(*replica) && std::ranges::all_of(data, [&](const auto& g) { return out(g.replica); });
+bool engine::state::is_out(const coterie::engine::replica& r, node_id id) const {
+  return r.core().conf_committed() && !r.core().conf().contains(id);
+}
+
+// No configuration that is in force counts on this node's vote or memory any more: of no group. This node has what it
+// is needed for in its own log; what it was not sent any more, that it is out, the leaders tell it, each of its group.
+bool engine::state::is_out() const {
+  const auto out = [this](group_id g, const coterie::engine::replica& r) {
+    if (is_out(r, ctx.self)) return true;
+    const auto told = told_out.find(g);
+    if (told == told_out.end()) return false;
+    // A removed node comes into the meta group never again, into another one by a leader that has not heard of it yet.
+    if (!g || !r.core().conf_committed()) return true;
+    const auto then = r.core().meta_at(std::min(told->second, r.core().last_index()));
+    return then && then->conf == r.core().conf();
+  };
+  return out(meta_group, *replica) &&
+         std::ranges::all_of(data, [&](const auto& g) { return out(g.replica.group(), g.replica); });
+}
+
+void engine::state::ask_whether_out() {
+  for (auto& g : data) {
+    const auto leader = g.replica.leader();
+    if (leader == ctx.self || is_out(g.replica, ctx.self)) continue;
+    const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
+    if (leader && links.up(leader)) {
+      links.send(leader, r, g.replica.group());
+    } else if (auto all = links.connected(); !all.empty()) {
+      links.send(all[ctx.random.below(all.size())], r, g.replica.group());
+    }
+  }
+}
+
+// Only who leads the group knows, and only when it knows of the removal: any other node may be behind, or have nothing
+// of the group yet.
+void engine::state::on_asked_whether_out(node_id from, const wire::join_request& r, group_parts g) {
+  if (!g.replica.leading()) {
+    const auto leader = g.replica.leader();
+    if (leader && leader != from && leader != ctx.self && links.up(leader)) links.send(leader, r, g.replica.group());
+    return;
+  }
+  const auto* m = replica->machine().member(r.id);
+  if (!m || !m->removed || !is_out(*replica, r.id) || !is_out(g.replica, r.id)) return;
+  links.learn(r.id, r.at);
+  links.send(r.id, wire::join_answer{wire::join_verdict::removed, "", g.replica.core().commit()}, g.replica.group());
 }
 
 void engine::state::members_moved() {

@@ -63,7 +63,7 @@ void engine::state::tend_end() {
   }
   // Out of the registry, but its vote may still be needed to take it out of the configuration (thesis 4.2.2).
   if (e.leaving && !e.out) {
-    e.out = is_out(ctx.self);
+    e.out = is_out();
     if (!e.out) return;
   }
   if (!e.session_abandoned) {

@@ -136,7 +136,7 @@ void engine::state::reconcile_configuration() {
       v.living = v.caught_up = true;
     } else if (p != progress.end()) {
       v.silent_for = now - std::max(p->last_contact, led_since);
-      v.caught_up = p->recently_active && distance(p->match, c.last_index()) <= caught_up;
+      v.caught_up = keeps_up(*p, c.last_index());
     }
     candidates.push_back(std::move(v));
   }

@@ -48,6 +48,11 @@ constexpr std::string_view low_disk_key = "disk";  // of the user data that a no
 constexpr std::uint64_t caught_up = 1'000;         // entries behind at which a standby may get a vote
 constexpr duration relief_patience = 1s;           // a leader's disk is low for so long before another should lead
 
+/// A follower that answers and has nearly all of the log, as its leader sees it.
+inline bool keeps_up(const raft::progress_view& p, log_index last) {
+  return p.recently_active && p.match && !p.snapshotting && distance(p.match, last) <= caught_up;
+}
+
 struct engine::state {
   state(const options&, recovered_state, const times& now, std::uint64_t seed);
 
@@ -103,7 +108,10 @@ struct engine::state {
   coterie::engine::replica& journal_log(std::string_view journal);
   group_id group_for(const machine::command_body&) const;
   coterie::engine::outbox& outbox_of(group_id);
-  bool is_out(node_id) const;
+  bool is_out(const coterie::engine::replica&, node_id) const;
+  bool is_out() const;
+  void ask_whether_out();
+  void on_asked_whether_out(node_id from, const wire::join_request&, group_parts);
   void members_moved();
   bool settle_data();
   void on_data_applied(data_group&, applied_entry&);
@@ -268,6 +276,8 @@ struct engine::state {
           next_lead = instant::min(), next_relief = never, next_tree = instant::min(), led_since = instant::min(),
           next_swap = instant::min();
   std::map<node_id, instant> living_since;  // by gossip
+  /// Of groups whose leaders said that no configuration has this node any more: as of which entry they said it.
+  std::map<group_id, log_index> told_out;
   std::string shown_state, told_to_wait, last_refusal;
   node_id shown_leader;
   duration shown_timeout = opt.raft.election_timeout_max;  ///< for elections, as it was last logged

@@ -44,7 +44,10 @@ core::core(node_id self, const options& o, recovered r, instant now, std::uint64
 }
 
 void core::wait_for_others() { reset_election_timer(); }
-void core::set_pace(duration pace) { pace_ = std::max(pace, duration::zero()); }
+void core::set_pace(duration pace) {
+  pace_ = std::max(pace, duration::zero());
+  if (longest_election_timeout() > options_.election_timeout_max) stats_.add("raft_long_timeouts");
+}
 
 void core::observe(instant now) { now_ = std::max(now_, now); }
 

@@ -85,6 +85,7 @@ struct put_peer {
     auto m = b.initJoinAnswer();
     m.setVerdict(static_cast<std::uint8_t>(v.verdict));
     m.setReason(text(v.reason));
+    m.setAsOf(v.as_of.value);
   }
   void operator()(const hand_over& v) { put_id(b.initHandOver().initTo(), v.to); }
   void operator()(const forward& v) {
@@ -254,7 +255,8 @@ peer_message get_message(Peer::Reader r) {
     }
     case Peer::JOIN_ANSWER: {
       const auto m = r.getJoinAnswer();
-      return join_answer{get_enum(m.getVerdict(), join_verdict::elsewhere), get_text(m.getReason())};
+      return join_answer{get_enum(m.getVerdict(), join_verdict::elsewhere), get_text(m.getReason()),
+                         log_index(m.getAsOf())};
     }
     case Peer::HAND_OVER:
       return hand_over{get_id<node_id>(r.getHandOver().getTo())};

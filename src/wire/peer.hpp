@@ -31,13 +31,14 @@ enum class join_verdict : std::uint8_t {
   accepted,
   later,      ///< ask again
   refused,    ///< the reason says what to change
-  removed,    ///< from the cluster: nobody with this identity comes back
+  removed,    ///< from the cluster: nobody with this identity comes back; of a data group: from its configuration
   outdated,   ///< an older copy of a member's disk: nobody may count on it
   elsewhere,  ///< this identity is alive at another address: stand back, and ask again
 };
 struct join_answer {
   join_verdict verdict = join_verdict::later;
   std::string reason;
+  log_index as_of{};  ///< removed: of that group's log, committed
 };
 
 /// For the leader: an operator wants that voter to lead.

@@ -338,6 +338,23 @@ std::vector<operation> draw_operations(rng& r, const settings& s) {
   return out;
 }
 
+namespace {
+
+/// Nodes far from each other, with slow disks: then election time-outs have to be longer. Limits are the usual ones,
+/// for with a few entries a round trip nobody keeps up.
+void move_apart(rng& r, settings& s) {
+  const settings usual;
+  s.delay_min_us = 20'000 + r.below(50'000);
+  s.delay_max_us = s.delay_min_us + 20'000 + r.below(50'000);
+  s.disk_max_us = 20'000 + r.below(60'000);
+  for (const auto limit :
+       {&settings::compact_after, &settings::keep_entries, &settings::chunk_bytes, &settings::max_append_entries,
+        &settings::max_append_bytes, &settings::max_inflight, &settings::session_ttl_ms})
+    s.*limit = usual.*limit;
+}
+
+}  // namespace
+
 schedule generate(std::uint64_t seed) {
   rng r = rng(seed).fork();  // a stream of its own: multiples of the generator's step would give pieces of one stream
   schedule s;
@@ -380,6 +397,7 @@ schedule generate(std::uint64_t seed) {
     s.faults.push_back(mistake);
   }
   if (r.chance(0.25)) s.set.data_groups = 1 + r.below(2);
+  if (r.chance(0.06)) move_apart(r, s.set);
   std::erase_if(s.faults, [&](const fault& f) { return f.at >= end; });
   const auto by_time = [](const auto& a, const auto& b) { return a.at < b.at; };
   std::stable_sort(s.faults.begin(), s.faults.end(), by_time);

@@ -89,6 +89,7 @@ struct Peer {
     joinAnswer :group {
       verdict @19 :UInt8;
       reason @20 :Text;
+      asOf @75 :UInt64;
     }
     forward :group {
       commands @21 :List(Data);  # each a Command

@@ -355,3 +355,60 @@ TEST_CASE("heartbeats and their answers are one frame each for a pair of nodes, 
   CHECK(merged >= 390);
   CHECK(frames <= 6 * 2 * 210);
 }
+
+TEST_CASE("a removed node ends when the leader of each group says that it is out, and not by another one's word") {
+  group_world w;
+  for (int i = 0; i < 5; ++i) w.append(0, journal_in(1)), w.append(0, journal_in(2));
+  w.run(2s);
+  const auto gone = w.id(2);
+  w.kill(2);
+  w.run(20s);
+  REQUIRE(is<wire::done>(w.ask(*w.leader(), wire::remove_node{nodes::name(2)})));
+  const auto out = [&](std::size_t group) { return !w.core(*w.leader_of(group), group).conf().contains(gone); };
+  REQUIRE(w.run_until([&] { return w.led(0) && w.led(1) && out(0) && out(1); }, 2min));
+
+  // It comes back with its old disk, and nobody gives it the entries that say so. What leaders of data groups say is
+  // lost.
+  std::size_t asked = 0, told = 0;
+  bool deaf = true;
+  w.lose = [&](std::size_t, std::size_t to, const wire::peer_message& m) {
+    if (to == 2 && std::holds_alternative<wire::fetched>(m)) return true;
+    asked += std::holds_alternative<wire::join_request>(m);
+    const auto* a = std::get_if<wire::join_answer>(&m);
+    if (to != 2 || a == nullptr || a->verdict != wire::join_verdict::removed) return false;
+    ++told;
+    return deaf && a->reason.empty();  // the meta group's has a reason
+  };
+  w.restart(2);
+  w.run(10s);
+  CHECK(asked > 2);
+  CHECK(told > 2);
+  CHECK_FALSE(w.end_of(2));
+  deaf = false;
+  REQUIRE(w.run_until([&] { return w.end_of(2).has_value(); }, 10s));
+  CHECK_THAT(w.end_of(2)->reason, Contains("removed"));
+}
+
+TEST_CASE("who does not lead a group, or has not heard of the removal, says of nobody that he is out of it") {
+  group_world w;
+  for (std::uint32_t g : {1U, 2U}) {
+    const auto leader = *w.leader_of(g - 1);
+    for (std::size_t i = 0; i < 3; ++i) {
+      std::size_t answers = 0;
+      w.lose = [&](std::size_t, std::size_t, const wire::peer_message& m) {
+        answers += std::holds_alternative<wire::join_answer>(m);
+        return false;
+      };
+      const auto other = (i + 1) % 3;
+      w.say(other, i, wire::join_request{w.id(other), nodes::name(other), {"10.0.0.9", 7400}, boot_epoch(1)},
+            group_id(g));
+      w.run(100ms);
+      CAPTURE(g, leader, i);
+      CHECK(answers == 0);
+    }
+  }
+  // Another one's word for a group that still has this node: it stays.
+  w.say(1, 0, wire::join_answer{wire::join_verdict::removed, "", log_index(1'000)}, group_id(1));
+  w.run(5s);
+  CHECK_FALSE(w.end_of(0));
+}
