@@ -65,7 +65,7 @@ bool engine::state::is_out() const {
     const auto told = told_out.find(g);
     if (told == told_out.end()) return false;
     // A removed node comes into the meta group never again, into another one by a leader that has not heard of it yet.
-    if (!g || !r.core().conf_committed()) return true;
+    if (!g) return true;
     const auto then = r.core().meta_at(std::min(told->second, r.core().last_index()));
     return then && then->conf == r.core().conf();
   };

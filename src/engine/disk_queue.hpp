@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -72,11 +73,13 @@ class disk_queue {
     // One answer is one group of writes, with one sync at most.
     if (first_unsynced_ <= last_synced_ && last_synced_ > 0) ctx_.stats.add("disk.syncs");
     first_unsynced_ = std::max(first_unsynced_, sequence + 1);
+    std::optional<instant> since;
     while (!waiting_.empty() && waiting_.front().sequence <= sequence) {
-      if (waiting_.front().sync) syncs_.add(ctx_.now.steady, ctx_.now.steady - waiting_.front().since);
+      if (waiting_.front().sync && !since) since = waiting_.front().since;
       r.push_back(std::move(waiting_.front().who));
       waiting_.pop_front();
     }
+    if (since) syncs_.add(ctx_.now.steady, ctx_.now.steady - *since);
     return r;
   }
   const sync_times& recent_syncs() const { return syncs_; }

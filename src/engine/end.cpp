@@ -64,6 +64,8 @@ void engine::state::tend_end() {
   // Out of the registry, but its vote may still be needed to take it out of the configuration (thesis 4.2.2).
   if (e.leaving && !e.out) {
     e.out = is_out();
+    if (!e.out && late && !std::exchange(e.late_told, true))
+      ctx.log(log_level::warn, "this node has left the cluster, but its vote is needed yet: it ends when it is not");
     if (!e.out) return;
   }
   if (!e.session_abandoned) {

@@ -237,7 +237,7 @@ void engine::state::chores() {
 // Election time-outs follow what is measured: round trips by gossip, synced writes by this node's own disk.
 void engine::state::keep_pace() {
   if (!replica) return;
-  const auto sync = disk.recent_syncs().p99(ctx.now.steady);
+  const auto sync = disk.recent_syncs().usual(ctx.now.steady);
   duration round_trip{};
   each_group([&](group_parts g) {
     round_trip = quorum_round_trip(g.replica.core().conf(), members);

@@ -8,7 +8,7 @@
 namespace coterie::engine {
 
 namespace {
-constexpr duration resend_after = 1s;
+constexpr duration resend_after = 1s, leader_patience = 200ms;
 }  // namespace
 
 result<ticket> outbox::submit(machine::command_body body, instant deadline) {
@@ -58,8 +58,11 @@ void outbox::pump(session_epoch session, replica* r, relay_up& up, node_id paren
   const auto leader = r->leader();
   const bool here = leader == ctx_.self;
   const bool passed = !here && parent && links_.up(parent);
-  // A leader refuses what comes too early, and this node would have to ask again: it hears of the first commit in time.
-  if (here ? !r->leading() : !r->core().leader_commits()) return;
+  if (std::exchange(known_leader_, leader) != leader) leader_since_ = now;
+  // A leader refuses what comes too early, and this node would have to ask again. It hears of the first commit in time,
+  // unless it is behind.
+  const bool takes = r->core().leader_commits() || now - leader_since_ >= leader_patience;
+  if (here ? !r->leading() : !takes) return;
   if (!here && !passed && !links_.up(leader)) return links_.keep({leader});
   const auto through = passed ? parent : node_id{};
   const bool moved = leader != sent_to_ || r->core().current_term() != sent_term_ || (through_ && through != through_);

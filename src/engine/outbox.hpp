@@ -76,6 +76,8 @@ class outbox {
   std::map<request_seq, ticket> by_seq_;  // numbered in the present session
   session_epoch session_;
   request_seq last_seq_, acked_;
+  node_id known_leader_;
+  instant leader_since_ = instant::min();
   node_id sent_to_;
   node_id through_;  ///< the parent; zero = the leader itself
   term sent_term_;

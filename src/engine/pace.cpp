@@ -8,7 +8,7 @@
 namespace coterie::engine {
 
 namespace {
-constexpr std::size_t kept = 128;
+constexpr std::size_t kept = 128, ignored = 2;  // a single stall holds up one write, and what came meanwhile
 constexpr duration kept_for = std::chrono::minutes(1);
 }  // namespace
 
@@ -17,12 +17,12 @@ void sync_times::add(instant done, duration took) {
   if (samples_.size() > kept) samples_.pop_front();
 }
 
-duration sync_times::p99(instant now) const {
+duration sync_times::usual(instant now) const {
   std::vector<duration> recent;
   for (const auto& s : samples_)
     if (now - s.done <= kept_for) recent.push_back(s.took);
-  if (recent.empty()) return {};
-  const auto nth = recent.begin() + static_cast<std::ptrdiff_t>((recent.size() * 99 - 1) / 100);
+  if (recent.size() <= ignored) return {};
+  const auto nth = recent.end() - 1 - static_cast<std::ptrdiff_t>(ignored);
   std::ranges::nth_element(recent, nth);
   return *nth;
 }

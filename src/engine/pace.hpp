@@ -13,8 +13,9 @@ namespace coterie::engine {
 class sync_times {
  public:
   void add(instant done, duration took);
-  /// Of the last 128, none older than a minute: what one in a hundred exceeds. Zero when there are none.
-  duration p99(instant now) const;
+  /// Of the last 128, none older than a minute: what all but two of them keep to, about the p99. Zero when there are no
+  /// more than two.
+  duration usual(instant now) const;
 
  private:
   struct sample {

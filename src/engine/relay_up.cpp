@@ -37,7 +37,7 @@ void relay_up::ask(replica& r, node_id to, std::vector<read_of> reads) {
   const auto now = ctx_.now.steady;
   const auto id = ctx_.random.next() | std::uint64_t{1} << 63;  // no other read of the core has such a number
   // The core gives an answer by itself, within one. Whoever waits for a read asks anew after a second.
-  const auto patience = (to ? 1 : 2) * ctx_.opt->raft.election_timeout_max;
+  const auto patience = (to ? 1 : 2) * r.core().longest_election_timeout();
   questions_.push_back({id, to, now + patience, std::move(reads)});
   if (!to) return r.core().read_index(id, now);
   ctx_.stats.add("relay.reads_passed");

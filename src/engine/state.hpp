@@ -39,7 +39,8 @@ namespace coterie::engine {
 /// A stop or a leave under way.
 struct ending {
   call_id call;
-  bool leaving = false, removed = false, out = false, closed = false, session_abandoned = false, done = false;
+  bool leaving = false, removed = false, out = false, closed = false, session_abandoned = false, done = false,
+       late_told = false;
   instant deadline, drain_until, next_removal = instant::min();
 };
 

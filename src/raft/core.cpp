@@ -314,8 +314,8 @@ std::vector<progress_view> core::progress() const {
   std::vector<progress_view> out;
   out.reserve(progress_.size());
   for (const auto& [id, p] : progress_) {
-    out.push_back(
-        {id, p.match, p.next, p.active(now_, longest_election_timeout()), p.state == flow::snapshot, p.last_contact});
+    out.push_back({id, p.match, p.next, p.active(now_, options_.election_timeout_max), p.state == flow::snapshot,
+                   p.last_contact});
   }
   return out;
 }

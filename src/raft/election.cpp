@@ -14,8 +14,8 @@ namespace {
 // A campaign is two rounds and two synced writes; the rest is for those who lose the race.
 constexpr int paces_of_timeout = 5;
 constexpr double largest_stretch = 10;
-// What is measured may be wrong, or another voter's disk slower: after so many campaigns without an outcome they last
-// longer.
+// What is measured may be wrong, or another voter's disk slower: after more than so many campaigns without an outcome
+// they last longer.
 constexpr unsigned patient_campaigns = 2, doublings = 3;
 }  // namespace
 
@@ -32,7 +32,7 @@ bool core::promotable() const {
 
 /// A leader was heard within the shortest election time-out: nobody needs another one.
 bool core::sticky() const {
-  return role_ == role::leader || (leader_ && now_ - last_leader_contact_ < stretched(options_.election_timeout_min));
+  return role_ == role::leader || (leader_ && now_ - last_leader_contact_ < options_.election_timeout_min);
 }
 
 void core::reset_election_timer() {
@@ -226,7 +226,7 @@ void core::tick_leader() {
   heartbeat_deadline_ = next_heartbeat();
   heartbeat_due_ = true;
   for (auto& [id, p] : progress_) {
-    if (p.state == flow::replicate && !p.active(now_, longest_election_timeout())) p.become_probe(p.match.next());
+    if (p.state == flow::replicate && !p.active(now_, options_.election_timeout_max)) p.become_probe(p.match.next());
     if (p.state == flow::snapshot && now_ >= p.snapshot_timer) p.become_probe(p.snapshot.next());
   }
   push_transfer();
@@ -281,7 +281,7 @@ bool core::hand_over_stalled() {
   if (!stall_handover_) {
     const std::pair<const node_id, follower_progress>* best = nullptr;
     for (const auto& p : progress_) {
-      const bool fit = p.second.active(now_, longest_election_timeout()) && log_.conf().is_voter(p.first);
+      const bool fit = p.second.active(now_, options_.election_timeout_max) && log_.conf().is_voter(p.first);
       if (fit && (!best || p.second.match > best->second.match)) best = &p;
     }
     stall_handover_ = true;
@@ -315,7 +315,7 @@ void core::stand_back(instant until, instant now) {
 }
 
 void core::start_transfer(node_id to) {
-  transfer_ = transfer{to, now_ + longest_election_timeout()};
+  transfer_ = transfer{to, now_ + (stall_handover_ ? options_.election_timeout_max : longest_election_timeout())};
   stats_.add("raft_transfers_started");
   push_transfer();
 }

@@ -114,7 +114,7 @@ void core::confirm_reads() {
 /// Reads are merged only into a request that starts after they came (docs/consensus.md 1.8).
 void core::forward_reads() {
   if (waiting_reads_.empty() || attempts_.size() >= options_.max_read_rounds) return;
-  read_attempt a{rng_.next(), now_ + longest_election_timeout(), {}};
+  read_attempt a{rng_.next(), now_ + std::max(options_.election_timeout_max, 3 * pace_), {}};
   a.reads.reserve(waiting_reads_.size());
   for (const auto& r : waiting_reads_) a.reads.push_back(r.id);
   waiting_reads_.clear();

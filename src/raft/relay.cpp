@@ -49,7 +49,7 @@ void core::heed(const relayed& r) {
   if (!r.leader || r.leader == self_ || promotable()) return;
   if (leader_ && r.when < leader_term_) return;
   // What the leader itself said is better, and what is too old is none.
-  if (now_ - last_fed_ < longest_election_timeout() || now_ - contact >= patience) return;
+  if (now_ - last_fed_ < options_.election_timeout_max || now_ - contact >= patience) return;
   set_leader(r.leader);
   leader_term_ = r.when;
   last_leader_contact_ = std::max(last_leader_contact_, contact);

@@ -20,7 +20,7 @@ void core::flush_peers() {
     if (send_now_.size() != before) continue;
     const bool answer = heartbeat_due_ || (p.round_sent < round_ && log_.conf().is_voter(id));
     const bool news = answer || p.commit_sent < commit_;
-    if (heartbeat_due_ || (news && p.active(now_, longest_election_timeout()))) send_empty(id, p, !answer);
+    if (heartbeat_due_ || (news && p.active(now_, options_.election_timeout_max))) send_empty(id, p, !answer);
   }
   heartbeat_due_ = false;
 }
@@ -64,7 +64,7 @@ void core::send_empty(node_id id, follower_progress& p, bool quiet) {
 }
 
 void core::maybe_send_snapshot(node_id id, follower_progress& p) {
-  if (!p.active(now_, longest_election_timeout()) || now_ < p.snapshot_timer) return;
+  if (!p.active(now_, options_.election_timeout_max) || now_ < p.snapshot_timer) return;
   p.become_snapshot(applied_);
   stats_.add("raft_snapshots_requested");
   send_now(id, snapshot_request{*meta_at(applied_)});
@@ -79,7 +79,7 @@ void core::on_snapshot_sent(node_id id, bool ok, instant now) {
     p.snapshot_timer = now_ + options_.snapshot_ack_timeout;
   } else {
     p.become_probe(p.match.next());
-    p.snapshot_timer = now_ + longest_election_timeout();
+    p.snapshot_timer = now_ + options_.election_timeout_max;
   }
 }
 
