@@ -23,20 +23,35 @@ void view_cut::on_unanswered(node_id by, node_id whom, instant now) {
   if (missed.size() < max_missed || missed.contains(by)) missed[by] = now;
 }
 
-view_cut::doubts view_cut::doubts_of(node_id who, instant now) {
+void view_cut::forget_old(instant now) {
+  for (auto& [who, x] : signs_) {
+    while (!x.suspicions.empty() && now - x.suspicions.front().first >= rules_.memory) x.suspicions.pop_front();
+    std::erase_if(x.missed, [&](const auto& m) { return now - m.second >= rules_.missed_within; });
+  }
+  std::erase_if(signs_, [](const auto& x) { return x.second.suspicions.empty() && x.second.missed.empty(); });
+}
+
+/// How many had a ping to a member in vain: half of the members come to less, or to that.
+std::size_t view_cut::usually_missed(const std::vector<sighting>& members) const {
+  std::vector<std::size_t> all;
+  for (const auto& m : members) {
+    const auto it = signs_.find(m.id);
+    all.push_back(it == signs_.end() ? 0 : it->second.missed.size());
+  }
+  if (all.empty()) return 0;
+  const auto half = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
+  std::ranges::nth_element(all, half);
+  return *half;
+}
+
+view_cut::doubts view_cut::doubts_of(node_id who, std::size_t missed_limit) const {
   const auto it = signs_.find(who);
   if (it == signs_.end()) return {};
-  auto& [suspicions, missed] = it->second;
-  while (!suspicions.empty() && now - suspicions.front().first >= rules_.memory) suspicions.pop_front();
-  std::erase_if(missed, [&](const auto& m) { return now - m.second >= rules_.missed_within; });
-  if (suspicions.empty() && missed.empty()) {
-    signs_.erase(it);
-    return {};
-  }
+  const auto& [suspicions, missed] = it->second;
   std::set<node_id> accusers;
   for (const auto& [when, by] : suspicions) accusers.insert(by);
   const bool flaps = suspicions.size() >= rules_.unsteady_after && accusers.size() >= rules_.accusers;
-  const bool lossy = missed.size() >= (suspicions.empty() ? rules_.missed_by : rules_.missed_when_suspected);
+  const bool lossy = missed.size() >= missed_limit;
   return {lossy || !suspicions.empty(), flaps || lossy};
 }
 
@@ -49,9 +64,11 @@ void view_cut::start_over() {
 std::optional<machine::change_view> view_cut::next(const std::vector<sighting>& members, instant now) {
   std::vector<node_id> failed, back;
   bool doubt = false;
+  forget_old(now);
+  const auto missed_limit = std::max(rules_.missed_by, rules_.missed_factor * usually_missed(members));
   for (const auto& m : members) {
     if (!m.seen) continue;
-    const auto past = doubts_of(m.id, now);
+    const auto past = doubts_of(m.id, missed_limit);
     if (m.failed && swim::is_living(*m.seen) && !past.any) back.push_back(m.id);
     if (m.failed || m.stopped) continue;
     if (*m.seen == swim::member_state::unreachable || past.unsteady) failed.push_back(m.id);

@@ -26,10 +26,10 @@ struct view_rules {
   std::size_t accusers = 2;
   duration memory = 30s;
   /// One that loses most datagrams of one direction is seldom suspected: helpers find it alive. It is unsteady, too,
-  /// when so many had their first ping to it unanswered within this time, fewer if somebody suspected it. (In a network
-  /// that loses a tenth of everything one ping of five is, and nobody gets there.)
-  std::size_t missed_by = 16, missed_when_suspected = 12;
-  duration missed_within = 24s;
+  /// when so many had their first ping to it unanswered within this time, and so many times as many as half of the
+  /// members come to (in a network that loses a tenth of everything one ping of five is).
+  std::size_t missed_by = 12, missed_factor = 4;
+  duration missed_within = 28s;
 };
 
 /// One member of the registry, as the leader sees it.
@@ -60,7 +60,9 @@ class view_cut {
     std::deque<std::pair<instant, node_id>> suspicions;  // with their accusers, oldest first
     std::map<node_id, instant> missed;                   // whose ping was last unanswered when
   };
-  doubts doubts_of(node_id, instant now);
+  void forget_old(instant now);
+  std::size_t usually_missed(const std::vector<sighting>&) const;
+  doubts doubts_of(node_id, std::size_t missed_limit) const;
 
   view_rules rules_;
   std::map<node_id, signs> signs_;
