@@ -22,6 +22,14 @@ bool is_of_a_log(const wire::peer_message& m) {
          std::holds_alternative<wire::fetched>(m) || std::holds_alternative<wire::snapshot_chunk>(m) ||
          std::holds_alternative<wire::snapshot_ack>(m);
 }
+
+/// The leader if there is a stream to it, else anybody, who passes it on.
+void ask(links& all, context& c, node_id leader, const wire::join_request& r, group_id group = meta_group) {
+  if (leader && all.up(leader)) return void(all.send(leader, r, group));
+  auto others = all.connected();
+  std::erase(others, c.self);
+  if (!others.empty()) all.send(others[c.random.below(others.size())], r, group);
+}
 }  // namespace
 
 swim::hello engine::state::own_hello() const {
@@ -463,14 +471,14 @@ void engine::state::seek_membership() {
   if (known) return;
   const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
   if (replica->leading()) return on_join_request(ctx.self, r);
-  const auto leader = replica->leader();
-  if (leader && links.up(leader)) {
-    links.send(leader, r);
-    return;
-  }
-  auto all = links.connected();
-  std::erase(all, ctx.self);
-  if (!all.empty()) links.send(all[ctx.random.below(all.size())], r);
+  ask(links, ctx, replica->leader(), r);
+}
+
+void engine::state::ask_whether_out() {
+  const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
+  for (auto& g : data)
+    if (g.replica.leader() != ctx.self && !is_out(g.replica, ctx.self))
+      ask(links, ctx, g.replica.leader(), r, g.replica.group());
 }
 
 void engine::state::on_join_request(node_id from, const wire::join_request& r) {
@@ -530,7 +538,6 @@ void engine::state::on_forked() {
 
 // This identity is over, by the cluster's word.
 void engine::state::on_ended(end_of_identity why) {
-  if (end && why == end_of_identity::removed) return;  // it is under way
   if (std::exchange(failed, true)) return;
   disk.write({mark_ended(why)}, true, end_saved{why});
 }
@@ -551,8 +558,10 @@ void engine::state::on_join_answer(const wire::join_answer& a) {
       return;
     case wire::join_verdict::removed:
       told_out[meta_group] = a.as_of;
-      if (end) end->removed = true;
-      if (!replica || is_out()) on_ended(end_of_identity::removed);
+      if (end)
+        end->removed = true;
+      else if (!replica || is_out())
+        on_ended(end_of_identity::removed);
       return;
     case wire::join_verdict::outdated:
       ctx.log(log_level::error, a.reason);

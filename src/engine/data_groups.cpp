@@ -73,19 +73,6 @@ bool engine::state::is_out() const {
          std::ranges::all_of(data, [&](const auto& g) { return out(g.replica.group(), g.replica); });
 }
 
-void engine::state::ask_whether_out() {
-  for (auto& g : data) {
-    const auto leader = g.replica.leader();
-    if (leader == ctx.self || is_out(g.replica, ctx.self)) continue;
-    const wire::join_request r{ctx.self, opt.name, opt.advertise, ctx.boot};
-    if (leader && links.up(leader)) {
-      links.send(leader, r, g.replica.group());
-    } else if (auto all = links.connected(); !all.empty()) {
-      links.send(all[ctx.random.below(all.size())], r, g.replica.group());
-    }
-  }
-}
-
 // Only who leads the group knows, and only when it knows of the removal: any other node may be behind, or have nothing
 // of the group yet.
 void engine::state::on_asked_whether_out(node_id from, const wire::join_request& r, group_parts g) {

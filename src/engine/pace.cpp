@@ -34,7 +34,7 @@ duration quorum_round_trip(const raft::configuration& conf, const swim::membersh
   const auto way = [&](node_id id) {
     if (id == self) return duration{};
     const auto* m = members.find(id);
-    if (!m || (m->state != swim::member_state::alive && m->state != swim::member_state::suspect)) return -unseen;
+    if (!m || !swim::is_living(m->state)) return -unseen;
     auto took = m->rtt;
     if (const auto* own = members.find(self); !took && own) took = estimate(own->place, m->place);
     farthest = std::max(farthest, took.value_or(duration{}));

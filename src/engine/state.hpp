@@ -96,6 +96,7 @@ struct engine::state {
   bool settle_genesis();
   bool settle_members();
   void seek_membership();
+  void ask_whether_out();
   void dial_members();
   bool is_member() const;
 
@@ -111,7 +112,6 @@ struct engine::state {
   coterie::engine::outbox& outbox_of(group_id);
   bool is_out(const coterie::engine::replica&, node_id) const;
   bool is_out() const;
-  void ask_whether_out();
   void on_asked_whether_out(node_id from, const wire::join_request&, group_parts);
   void members_moved();
   bool settle_data();
