@@ -1,6 +1,7 @@
 // The duties of a leader: commands of others proposed, sessions expired, jobs fired, journals trimmed, the
 // configuration kept like the registry.
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -121,11 +122,14 @@ void engine::state::reconcile_configuration() {
     return;
   }
   const auto progress = c.progress();
+  std::set<node_id> following;
+  for (const auto& [epoch, s] : replica->machine().sessions()) following.insert(s.node);
   std::vector<voter_candidate> candidates;
   for (const auto& [id, m] : replica->machine().members()) {
     if (m.removed) continue;
     voter_candidate v;
     v.id = id;
+    v.follows = following.contains(id);
     if (const auto* seen = members.find(id)) v.zone = zone_of(seen->info);
     if (const auto since = living_since.find(id); since != living_since.end()) {
       v.living = true;

@@ -141,7 +141,7 @@ class selection {
     const auto is_now = [&](node_id id) { return std::ranges::find(learners_, id) != learners_.end(); };
     std::vector<node_id> candidates;
     for (const auto& [id, m] : members_) {
-      const bool fresh = m->living && m->alive_for >= rules_.stable_after;
+      const bool fresh = m->living && m->follows && m->alive_for >= rules_.stable_after;
       if (std::ranges::find(voters_, id) == voters_.end() && (fresh || is_now(id))) candidates.push_back(id);
     }
     const auto crowded = crowded_zones();

@@ -26,16 +26,17 @@ struct voter_candidate {
   duration alive_for{};    ///< by gossip, without a break
   duration silent_for{};   ///< since its last direct message; zero of the leader itself
   bool caught_up = false;  ///< answers, and has nearly the whole log
+  bool follows = false;    ///< has an open session: it applies the log, and its first state is not on its way any more
 };
 
 /// The configuration that should follow `now`, or nullopt when that is as it should be. Those that are gone from the
 /// registry go; of the others a few are standbys, the learners: those that are, unless they are dead or crowd a zone,
-/// then who is alive and stable, from the zone with the fewest. Everybody else is no part of it: an observer. Only a
-/// standby gets a vote. Of the voters at most one living change is made: added up to the wanted number (5, 3 or 1),
-/// one too many taken out, or, with `may_swap`, one that is dead or crowds a zone exchanged for a standby, in one joint
-/// change, so that the quorum never grows for it. A minority can't be made the quorum: every change leaves a living
-/// majority in the old and in the new voters. `now` is committed and not joint; `members` are those of the registry,
-/// each once.
+/// then who is alive, stable and follows, from the zone with the fewest. Everybody else is no part of it: an observer.
+/// Only a standby gets a vote. Of the voters at most one living change is made: added up to the wanted number (5, 3 or
+/// 1), one too many taken out, or, with `may_swap`, one that is dead or crowds a zone exchanged for a standby, in one
+/// joint change, so that the quorum never grows for it. A minority can't be made the quorum: every change leaves a
+/// living majority in the old and in the new voters. `now` is committed and not joint; `members` are those of the
+/// registry, each once.
 std::optional<raft::configuration> choose_voters(const raft::configuration& now, node_id self,
                                                  const std::vector<voter_candidate>& members, bool may_swap,
                                                  const voter_rules&);

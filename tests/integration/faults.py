@@ -54,7 +54,7 @@ def missing_seed(folder):
     try:
         c.start("a")
         c.start("b")
-        waits = lambda n: f"waiting for {addresses['c']}" in c.run(n, "status")[1]
+        waits = lambda n: f"seeds 2 of 3 answer, waiting for {addresses['c']}" in c.run(n, "status")[1]
         check("both wait for the third seed", eventually(lambda: waits("a") and waits("b")), c.run("b", "status"))
         done = init()
         check("cluster init alone is no command", done[0] == 2 and "--without" in done[2], done)

@@ -1,6 +1,7 @@
 // The state on its way from a leader to a node whose log no longer meets the leader's: whole, broken, stale, damaged.
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "catch.hpp"
 #include "machine/types.hpp"
@@ -153,6 +154,24 @@ TEST_CASE("the log that follows a state is kept for whoever gets it") {
   w.append(30);
   const auto& raft = *w[w.leader].look().raft;
   REQUIRE(distance(raft.first_index(), raft.last_index()) < 60);
+}
+
+TEST_CASE("a newcomer gets one state, though that takes longer than a standby has to be stable") {
+  auto o = short_logs();
+  o.snapshot_rate = 400;
+  transfer_world w(o);
+  w.cut(w.behind, false);
+  REQUIRE(w.run_until([&] { return w.met(); }, 100s));
+  w.chunks.clear();
+  w.behind = w.add("d");
+  const auto begun = w.now().steady;
+  REQUIRE(w.run_until([&] { return w.met(); }, 100s));
+  REQUIRE(w.now().steady - begun > 12s);
+  std::set<std::uint64_t> transfers;
+  for (const auto& c : w.chunks) transfers.insert(c.transfer);
+  REQUIRE(transfers.size() == 1);
+  const auto standby = [&] { return w[w.leader].look().raft->conf().is_learner(w.id(w.behind)); };
+  REQUIRE(w.run_until(standby, 12s));
 }
 
 TEST_CASE("chunks keep to the rate of the node that sends them") {

@@ -25,7 +25,9 @@ raft::configuration conf(std::initializer_list<std::uint64_t> voters,
   return {ids(voters), {}, ids(learners)};
 }
 
-voter_candidate fit(std::uint64_t i, std::string zone = {}) { return {n(i), std::move(zone), true, 1h, 0s, true}; }
+voter_candidate fit(std::uint64_t i, std::string zone = {}) {
+  return {n(i), std::move(zone), true, 1h, 0s, true, true};
+}
 voter_candidate dead(std::uint64_t i, duration silent, std::string zone = {}) {
   return {n(i), std::move(zone), false, 0s, silent, false};
 }
@@ -71,6 +73,17 @@ TEST_CASE("a new member learns first, and votes when it is stable and has the lo
   CHECK(!choose(conf({1, 3}, {2}), members));
   members[1] = dead(2, 1s);
   CHECK(!choose(conf({1, 3}, {2}), members));
+}
+
+TEST_CASE("whoever still gets its first state is no standby yet: the leader would begin that anew") {
+  auto members = fit_up_to(4);
+  members[3].follows = false;
+  CHECK(!choose(conf({1, 2, 3}), members));
+  members[3].follows = true;
+  CHECK(choose(conf({1, 2, 3}), members) == conf({1, 2, 3}, {4}));
+  // One that is a standby stays it while its session is renewed.
+  members[3].follows = false;
+  CHECK(!choose(conf({1, 2, 3}, {4}), members));
 }
 
 TEST_CASE("a voter that left is made up for at once, in one change") {
