@@ -13,6 +13,7 @@ struct lease_clocks {
   boot_instant boot;
 };
 lease_clocks read_lease_clocks() noexcept;
-wall_time read_wall() noexcept;
+/// Up to a tick of the kernel late (10 ms at most), and read in a fifth of the time: for what people are shown.
+wall_time read_coarse_wall() noexcept;
 
 }  // namespace coterie::runtime

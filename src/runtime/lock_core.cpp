@@ -35,7 +35,7 @@ lock_core::lock_core(std::shared_ptr<node_core> n)
     : node_(std::move(n)),
       grants_([node = node_.get()](
                   std::uint64_t epoch) { return node->left(session_epoch(epoch)) >= node->session_ttl / 2; },
-              [] { return runtime::read_wall(); }) {}
+              [] { return runtime::read_coarse_wall(); }) {}
 
 void lock_core::begin() {
   holds_ = std::make_shared<local::lock_holds>([weak = weak_from_this()](local::lock_grant& g) {

@@ -55,6 +55,9 @@ def main():
         check("with the documented keys", set(row) == keys and set(out["floor"]) == {"rtt_us", "fdatasync_us"}, out)
         check("an append alone costs a node at least one sync", row["fsyncs_per_op"] >= 0.95, row)
         check("several under way share them", out["rows"][1]["fsyncs_per_op"] < row["fsyncs_per_op"], out)
+        status, out = bench(folder, "append", "--host", "--in-flight", "4", "--lasts", "300ms")
+        check("a host's own appends are measured, too", status == 0 and [(r["what"], r["in_flight"]) for r in out["rows"]] == [("append by a host", 4)]
+              and out["rows"][0]["samples"] > 10, out)
         check("quantiles rise", 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"], row)
         status, out = bench(folder, "lock", "--lasts", "300ms", "--clients", "4")
         check("lock measures new locks, kept ones, and one that is wanted", status == 0 and [r["in_flight"] for r in out["rows"]] == [1, 1, 4, 1]
@@ -66,10 +69,13 @@ def main():
               [f"{a} to {b} voters" for a, b in ((1, 3), (3, 5), (5, 3), (3, 1))] and all(r["samples"] > 0 for r in out["rows"]), out)
         status, out = bench(folder, "read", "--in-flight", "1", "--lasts", "300ms")
         check("a read costs no sync", status == 0 and out["rows"][0]["samples"] > 0 and out["rows"][0]["fsyncs_per_op"] < 0.1, out)
+        status, out = bench(folder, "read", "--host", "--in-flight", "1", "--lasts", "300ms")
+        check("nor does a host's", status == 0 and out["rows"][0]["samples"] > 0 and out["rows"][0]["fsyncs_per_op"] < 0.1, out)
         status, out = bench(folder, "failover", "--times", "1")
         check("failover ends a leader in three ways", status == 0 and [r["what"] for r in out["rows"]] == ["killed", "stopped", "transfer"], out)
         status, out = bench(folder, "catchup", "--state", "4", "--lasts", "300ms")
-        check("an empty node catches up", status == 0 and out["rows"][-1]["what"] == "catch-up" and out["rows"][-1]["mib_per_s"] > 0, out)
+        check("an empty node catches up", status == 0 and out["rows"][-1]["what"] == "catch-up" and out["rows"][-1]["mib_per_s"] > 0
+              and out["floor"]["write_mib_per_s"] > 0, out)
         membership(folder)
         check("nothing is left behind", not list(pathlib.Path(folder).iterdir()), list(pathlib.Path(folder).iterdir()))
     finish()

@@ -40,12 +40,29 @@ struct row {
 
 class subject {
  public:
-  explicit subject(const std::string& data, unsigned count = nodes) : cluster_({count, data, "bench"}) {
-    cluster_.start();
+  /// With `hosted` the first node is in this process.
+  explicit subject(const std::string& data, unsigned count = nodes, bool hosted = false)
+      : cluster_({.nodes = count, .data = data, .cluster = "bench", .first_port = port_of_this_process()}) {
+    for (auto& n : cluster_.nodes())
+      if (hosted && !host_)
+        host_.emplace(start_here(n));
+      else
+        cluster_.start(n);
     wait_ready();
   }
 
   local_cluster& cluster() { return cluster_; }
+  node& host() { return *host_; }
+  /// One of the nodes, in this process.
+  node start_here(const local_node& here) const {
+    node_options o;
+    for (const auto& n : cluster_.nodes()) o.seeds.push_back(n.address());
+    o.name = here.name;
+    o.cluster = "bench";
+    o.bind = here.address();
+    o.local_home = here.home;
+    return node::start(std::move(o));
+  }
   client talk(const local_node& n) const { return client(n.socket()); }
 
   /// Until all are members, alive in every view, and ready.
@@ -100,12 +117,21 @@ class subject {
   /// Processor time of all nodes so far, in seconds.
   double cpu_seconds() {
     double sum = 0;
-    for (const auto& n : cluster_.nodes()) sum += command::cpu_seconds(n.pid);
+    for (const auto& n : cluster_.nodes()) sum += command::cpu_seconds(n.pid > 0 ? n.pid : ::getpid());
     return sum;
+  }
+  /// Waits until it is the leader.
+  void lead(const local_node& n) {
+    const auto until = clock::now() + 20s;
+    while (leader().name != n.name) {
+      if (clock::now() >= until) throw command_error(failed, fmt::format("node {} does not become the leader", n.name));
+      talk(n).ask(wire::transfer_leadership{n.name}, ms(20'000));
+    }
   }
 
  private:
   local_cluster cluster_;
+  std::optional<node> host_;
 };
 
 /// One client on one connection that always has so many requests under way, each answered by itself.
@@ -123,8 +149,9 @@ class flow {
     while (!over()) {
       while (pending_.size() < in_flight_) {
         const auto t = clock::now();
-        pending_[client_.send(make_())] = t;
+        pending_[client_.queue(make_())] = t;
       }
+      client_.flush();
       for (auto a = client_.next(in(50ms)); a; a = client_.poll()) {
         if (const auto* f = std::get_if<failure>(&a->what)) raise(*f);
         const auto it = pending_.find(a->call);
@@ -148,14 +175,14 @@ auto until(clock::time_point t) {
   return [t] { return clock::now() >= t; };
 }
 
-template <class Make>
-row load(subject& s, const local_node& at, std::string what, unsigned in_flight, ms lasts, Make make) {
+/// What `run(over, us)` does, after a fifth of the time that warms up.
+template <class Run>
+row measure(subject& s, std::string what, unsigned in_flight, ms lasts, Run run) {
   row r{std::move(what), in_flight, 0, {}, {}, {}, {}};
-  flow f(s.talk(at), in_flight, std::move(make));
-  f.run(until(clock::now() + lasts / 5), nullptr);  // warm
+  run(until(clock::now() + lasts / 5), nullptr);
   const auto before = s.fsyncs();
   const auto cpu_before = s.cpu_seconds();
-  r.ops_per_s = f.run(until(clock::now() + lasts), &r.us);
+  r.ops_per_s = run(until(clock::now() + lasts), &r.us);
   const auto cpu = s.cpu_seconds() - cpu_before;
   std::ranges::sort(r.us);
   if (!r.us.empty()) {
@@ -164,6 +191,47 @@ row load(subject& s, const local_node& at, std::string what, unsigned in_flight,
     r.cpu_us_per_op = cpu * 1e6 / ops;
   }
   return r;
+}
+
+template <class Make>
+row load(subject& s, const local_node& at, std::string what, unsigned in_flight, ms lasts, Make make) {
+  flow f(s.talk(at), in_flight, std::move(make));
+  return measure(s, std::move(what), in_flight, lasts,
+                 [&](auto over, std::vector<double>* us) { return f.run(over, us); });
+}
+
+/// The same by a host of a node: so many of its threads call it, each again and again.
+template <class Call>
+row load_host(subject& s, std::string what, unsigned in_flight, ms lasts, Call call) {
+  return measure(s, std::move(what), in_flight, lasts, [&](auto over, std::vector<double>* us) {
+    const auto begun = clock::now();
+    std::mutex mutex;
+    std::uint64_t done = 0;
+    std::string failure;
+    {
+      std::vector<std::jthread> callers;
+      for (unsigned i = 0; i < in_flight; ++i)
+        callers.emplace_back([&] {
+          std::vector<double> mine;
+          std::string why;
+          try {
+            while (!over()) {
+              const auto t = clock::now();
+              call();
+              mine.push_back(us_since(t));
+            }
+          } catch (const std::runtime_error& e) {
+            why = e.what();
+          }
+          const std::lock_guard lock(mutex);
+          done += mine.size();
+          if (us) us->insert(us->end(), mine.begin(), mine.end());
+          if (!why.empty()) failure = why;
+        });
+    }
+    if (!failure.empty()) throw command_error(failed, "a call of the host failed: " + failure);
+    return static_cast<double>(done) / (us_since(begun) / 1e6);
+  });
 }
 
 wire::request append_of(std::size_t size) {
@@ -331,6 +399,23 @@ std::vector<row> grow(subject& s, std::size_t size) {
   return rows;
 }
 
+/// By a host: appends where its node leads, reads where it follows.
+std::vector<row> by_host(subject& s, const bench_options& o) {
+  const bool appends = o.what == "append";
+  s.lead(appends ? s.cluster().nodes().front() : s.cluster().nodes().back());
+  auto j = s.host().open_journal(journal);
+  const std::string message(o.size, 'x');
+  std::vector<row> rows;
+  for (const auto n : o.in_flight)
+    rows.push_back(load_host(s, o.what + " by a host", n, o.lasts, [&] {
+      if (appends)
+        j.enqueue("bench", message);
+      else if (!j.wait_visible(ms(5'000)))
+        throw command_error(failed, "a read took longer than 5 s");
+    }));
+  return rows;
+}
+
 /// At a follower; and when a lease is given at the leader as well, both without it and with it.
 std::vector<row> read(subject& s, const bench_options& o) {
   std::vector<row> rows;
@@ -370,14 +455,7 @@ void take_turns(client c, clock::time_point end, bool with_release, std::vector<
 /// A host with a node of its own in the cluster that takes the same lock again and again; a hundred at a time are
 /// timed.
 std::vector<double> take_kept(subject& s, ms lasts) {
-  node_options o;
-  for (const auto& n : s.cluster().nodes()) o.seeds.push_back(n.address());
-  const auto& here = s.cluster().add();
-  o.name = here.name;
-  o.cluster = "bench";
-  o.bind = here.address();
-  o.local_home = here.home;
-  auto host = node::start(std::move(o));
+  auto host = s.start_here(s.cluster().add());
   if (!host.wait_ready(ms(20'000))) throw command_error(failed, "the host's node did not join within 20 s");
   auto m = host.locks().get("bench.kept");
   std::vector<double> us;
@@ -455,11 +533,20 @@ std::string human_us(double us) {
 }  // namespace
 
 int bench(const common& c, const bench_options& o) {
-  subject s(o.data, o.what == "grow" ? 1 : o.nodes);
+  subject s(o.data, o.what == "grow" ? 1 : o.nodes, o.hosted);
   const auto where = s.cluster().nodes().front().home;
   const double rtt = loopback_round_trip(o.size), sync = shared_fdatasync(where, o.nodes, o.size);
+  json floor{{"rtt_us", rtt}, {"fdatasync_us", sync}};
+  std::string disk;
+  if (o.what == "catchup") {
+    const double rate = sequential_write(where, o.state_mib);
+    floor["write_mib_per_s"] = rate;
+    disk = fmt::format(", a file of {} MiB written and synced {:.0f} MiB/s", o.state_mib, rate);
+  }
   std::vector<row> rows;
-  if (o.what == "append") {
+  if (o.hosted) {
+    rows = by_host(s, o);
+  } else if (o.what == "append") {
     for (const auto n : o.in_flight)
       rows.push_back(load(s, s.leader(), "append", n, o.lasts, [&] { return append_of(o.size); }));
   } else if (o.what == "read") {
@@ -476,15 +563,15 @@ int bench(const common& c, const bench_options& o) {
   if (c.as_json) {
     json all = json::array();
     for (const auto& r : rows) all.push_back(to_json(r));
-    print(json{{"floor", {{"rtt_us", rtt}, {"fdatasync_us", sync}}},
+    print(json{{"floor", floor},
                {"machine", {{"cores", std::thread::hardware_concurrency()}, {"nodes", o.nodes}, {"bytes", o.size}}},
                {"rows", all}});
     return ok;
   }
   print_text(fmt::format(
       "{} nodes on this machine ({} cores), {} bytes; the floor: a round trip over loopback {}, an fdatasync "
-      "with {} processes at it {}\n",
-      o.nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), o.nodes, human_us(sync)));
+      "with {} processes at it {}{}\n",
+      o.nodes, std::thread::hardware_concurrency(), o.size, human_us(rtt), o.nodes, human_us(sync), disk));
   table t(
       {"WHAT", "IN FLIGHT", "PER SECOND", "P50", "P99", "P99.9", "LONGEST", "FSYNCS/OP", "CPU/OP", "MIB/S", "SAMPLES"});
   for (const auto& r : rows)

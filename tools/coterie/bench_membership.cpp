@@ -47,7 +47,11 @@ class field {
   field(const agents& a, unsigned nodes)
       : agents_(a),
         seeds_(std::min(most_seeds, nodes - 1)),
-        cluster_({nodes, {}, "bench-" + a.system, seeds_, a.command}),
+        cluster_({.nodes = nodes,
+                  .cluster = "bench-" + a.system,
+                  .seeds = seeds_,
+                  .first_port = port_of_this_process(),
+                  .command = a.command}),
         watches_(nodes) {}
 
   local_cluster& cluster() { return cluster_; }

@@ -1,6 +1,7 @@
 #include "client.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -147,19 +148,35 @@ client::client(fs::path socket) : socket_(std::move(socket)), fd_(connect_to(soc
 }
 
 client::client(client&& o) noexcept
-    : socket_(std::move(o.socket_)), fd_(std::exchange(o.fd_, -1)), last_call_(o.last_call_), in_(std::move(o.in_)) {}
+    : socket_(std::move(o.socket_)),
+      fd_(std::exchange(o.fd_, -1)),
+      last_call_(o.last_call_),
+      in_(std::move(o.in_)),
+      out_(std::move(o.out_)),
+      taken_(o.taken_) {}
 
 client::~client() {
   if (fd_ >= 0) ::close(fd_);
 }
 
 std::uint64_t client::send(const wire::request& r, std::optional<ms> timeout) {
+  const auto call = queue(r, timeout);
+  flush();
+  return call;
+}
+
+std::uint64_t client::queue(const wire::request& r, std::optional<ms> timeout) {
   const auto frame = wire::encode(++last_call_, r, timeout);
   if (frame.size() > wire::header_size + wire::max_body(wire::frame_kind::request))
     throw command_error(failed, fmt::format("the request has {} bytes, which is over the limit of {}", frame.size(),
                                             wire::max_body(wire::frame_kind::request)));
-  write(frame, in(ms(10'000)));
+  out_.insert(out_.end(), frame.begin(), frame.end());
   return last_call_;
+}
+
+void client::flush() {
+  write(out_, in(ms(10'000)));
+  out_.clear();
 }
 
 void client::cancel(std::uint64_t call) { write(wire::encode_cancel(call), in(ms(1'000))); }
@@ -194,11 +211,11 @@ void client::write(byte_view b, deadline until) {
 
 bool client::read_more(deadline until) {
   if (!wait_for(fd_, POLLIN, until)) return false;
-  const auto old = in_.size();
-  in_.resize(old + 65'536);
-  const auto n = ::recv(fd_, in_.data() + old, 65'536, MSG_DONTWAIT);
+  std::array<std::byte, 65'536> room;  // what is not read into is not looked at
+  const auto n = ::recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
   const int why = errno;
-  in_.resize(old + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+  in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(std::exchange(taken_, 0)));
+  in_.insert(in_.end(), room.begin(), room.begin() + std::max<ssize_t>(n, 0));
   if (n == 0 || (n < 0 && why != EAGAIN && why != EINTR))
     throw command_error(no_node,
                         "the connection to the node ended: it has stopped or crashed, or cut off who did not read");
@@ -206,7 +223,7 @@ bool client::read_more(deadline until) {
 }
 
 std::optional<client::answer> client::take_frame() {
-  const byte_view all(in_);
+  const auto all = byte_view(in_).subspan(taken_);
   if (all.size() < wire::header_size) return std::nullopt;
   const auto strange = [] {
     return command_error(failed, "the node's answer does not decode: are both of the same version?");
@@ -220,7 +237,7 @@ std::optional<client::answer> client::take_frame() {
   // Decoders want their input aligned.
   auto r = wire::decode_response(copy(body));
   if (!r) throw strange();
-  in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(wire::header_size + h->body_size()));
+  taken_ += wire::header_size + h->body_size();
   return answer{r->call, r->last, std::move(r->what)};
 }
 

@@ -79,12 +79,17 @@ class client {
     std::swap(socket_, o.socket_);
     std::swap(last_call_, o.last_call_);
     std::swap(in_, o.in_);
+    std::swap(out_, o.out_);
+    std::swap(taken_, o.taken_);
     return *this;
   }
   ~client();
 
   /// Sends; the number of the call.
   std::uint64_t send(const wire::request&, std::optional<ms> timeout = {});
+  /// The same, but it may wait for others that go with it: for flush(), or the next call of send().
+  std::uint64_t queue(const wire::request&, std::optional<ms> timeout = {});
+  void flush();
   /// No more answers to this call.
   void cancel(std::uint64_t call);
   /// The next answer to any call; nothing when the deadline is reached first. Throws command_error(no_node) when the
@@ -112,7 +117,8 @@ class client {
   std::filesystem::path socket_;
   int fd_ = -1;
   std::uint64_t last_call_ = 0;
-  bytes in_;
+  bytes in_, out_;
+  std::size_t taken_ = 0;  ///< of in_
 };
 
 }  // namespace coterie::command

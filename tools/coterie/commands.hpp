@@ -69,6 +69,7 @@ struct bench_options {
   std::size_t state_mib = 64;
   unsigned contenders = 8;
   unsigned nodes = 3;            ///< of read
+  bool hosted = false;           ///< append, read: by a host that has a node in its process
   std::optional<ms> read_lease;  ///< read again, with leases of that length
 };
 int bench(const common&, const bench_options&);

@@ -62,6 +62,11 @@ spawn_options run_here(const local_node& n, const std::vector<std::string>& seed
            fmt::format("{}", fmt::join(seeds, ",")), "--cluster", cluster}};
 }
 
+std::uint16_t port_of_this_process() {
+  constexpr int first = 10'000, last = 30'000, apart = 64;  // below the ports that the kernel gives to connections
+  return static_cast<std::uint16_t>(first + ::getpid() % ((last - first) / apart) * apart);
+}
+
 local_cluster::local_cluster(local_options o)
     : opt_(std::move(o)),
       directory_(make_directory(opt_.data, opt_.cluster)),
@@ -73,7 +78,7 @@ local_cluster::local_cluster(local_options o)
 }
 
 local_node& local_cluster::add() {
-  std::uint16_t port = nodes_.empty() ? 7401 : nodes_.back().port + 1;
+  std::uint16_t port = nodes_.empty() ? opt_.first_port : nodes_.back().port + 1;
   while (port < 65'000 && !(is_free(SOCK_STREAM, port) && is_free(SOCK_DGRAM, port))) ++port;
   constexpr std::size_t letters = 26;
   std::string name(1, static_cast<char>('a' + nodes_.size() % letters));

@@ -25,15 +25,19 @@ struct local_node {
 
 struct local_options {
   unsigned nodes = 3;
-  std::string data;      ///< where it is kept; empty = a temporary directory, removed at the end, however that comes
+  std::string data{};    ///< where it is kept; empty = a temporary directory, removed at the end, however that comes
   std::string cluster;   ///< its name
   unsigned seeds = ~0u;  ///< how many of the nodes, the first, are named to all
+  std::uint16_t first_port = 7401;  ///< the first node has the first free one from here on, the next one another
   /// What a node runs, with which seeds; empty = `run` of this program.
   std::function<spawn_options(const local_node&, const std::vector<std::string>& seeds)> command{};
 };
 
 /// `run` of this program as this node, with these seeds, as far as nodes of all kinds have it in common.
 spawn_options run_here(const local_node&, const std::vector<std::string>& seeds, const std::string& cluster);
+
+/// A first port that another process hardly has: for clusters that nobody looks for, so that two can start at once.
+std::uint16_t port_of_this_process();
 
 class local_cluster {
  public:

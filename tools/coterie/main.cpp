@@ -350,6 +350,7 @@ class grammar {
           ->check(CLI::Range(1, 4'096))
           ->capture_default_str();
       add_lasts(b, bench_.lasts, "how long each is measured [5s]");
+      b->add_flag("--host", bench_.hosted, "by threads of a host with a node in its process, instead of a client");
     }
     add_bench("failover", "from a leader's end (killed, stopped, asked) to the next acknowledged append")
         ->add_option("--times", bench_.times, "how often each")

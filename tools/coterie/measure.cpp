@@ -123,6 +123,22 @@ double shared_fdatasync(const std::filesystem::path& where, unsigned processes, 
   return quantile(medians, 0.5);
 }
 
+double sequential_write(const std::filesystem::path& where, std::size_t mib) {
+  const auto file = where / "floor";
+  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const std::vector<char> piece(1 << 20, 'x');
+  const auto begun = clock::now();
+  bool good = fd >= 0;
+  for (std::size_t i = 0; good && i < mib; ++i)
+    good = ::write(fd, piece.data(), piece.size()) == static_cast<ssize_t>(piece.size());
+  good = good && ::fdatasync(fd) == 0;
+  const auto us = us_since(begun);
+  ::close(fd);
+  ::unlink(file.c_str());
+  if (!good) throw command_error(failed, fmt::format("{} MiB cannot be written to {}", mib, where.string()));
+  return static_cast<double>(mib) / (us / 1e6);
+}
+
 // ---- processes
 
 double cpu_seconds(pid_t pid) {

@@ -22,6 +22,9 @@ double loopback_round_trip(std::size_t size);
 /// Median of an append to a preallocated file with fdatasync, while `processes` do the same, in microseconds.
 double shared_fdatasync(const std::filesystem::path& where, unsigned processes, std::size_t size);
 
+/// How fast a file of so many MiB is written to and synced, in MiB a second.
+double sequential_write(const std::filesystem::path& where, std::size_t mib);
+
 /// Processor time of the process so far, user and kernel, of all its threads; 0 when it is gone.
 double cpu_seconds(pid_t);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,18 +20,25 @@ inline std::shared_ptr<grpc::Channel> connect(const std::string& endpoint) {
   return grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), a);
 }
 
-/// The endpoint that leads, once all have the same leader.
-inline std::string leader_of(const std::vector<std::string>& endpoints) {
-  for (const auto until = clock::now() + std::chrono::seconds(30); clock::now() < until;) {
-    for (const auto& e : endpoints) {
-      const auto stub = etcdserverpb::Maintenance::NewStub(connect(e));
-      grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
-      etcdserverpb::StatusResponse s;
-      if (stub->Status(&context, {}, &s).ok() && s.leader() != 0 && s.leader() == s.header().member_id()) return e;
-    }
-  }
+/// Nothing when the endpoint does not answer.
+inline std::optional<etcdserverpb::StatusResponse> status_of(const std::string& endpoint) {
+  const auto stub = etcdserverpb::Maintenance::NewStub(connect(endpoint));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
+  etcdserverpb::StatusResponse s;
+  if (!stub->Status(&context, {}, &s).ok()) return {};
+  return s;
+}
+
+/// An endpoint that leads, or one that follows.
+inline std::string find(const std::vector<std::string>& endpoints, bool leads) {
+  for (const auto until = clock::now() + std::chrono::seconds(30); clock::now() < until;)
+    for (const auto& e : endpoints)
+      if (const auto s = status_of(e); s && s->leader() != 0 && (s->leader() == s->header().member_id()) == leads)
+        return e;
   fail("etcd has no leader");
 }
+inline std::string leader_of(const std::vector<std::string>& endpoints) { return find(endpoints, true); }
+inline std::string follower_of(const std::vector<std::string>& endpoints) { return find(endpoints, false); }
 
 }  // namespace coterie::peers

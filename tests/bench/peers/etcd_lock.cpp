@@ -50,11 +50,11 @@ class client {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto a = parse(argc, argv);
+  const auto a = parse(argc, argv, {"lock"});
   const auto leader = leader_of(a.endpoints);
   if (a.in_flight == 1) {
     client c(leader);
-    measured m(a.lasts);
+    measured m(a);
     for (int n = 0; !m.over();) {
       const auto begun = clock::now();
       c.release(c.acquire(fmt::format("bench.{}", ++n)));
@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   std::vector<std::unique_ptr<client>> clients;
   for (unsigned i = 0; i < a.in_flight; ++i)
     clients.push_back(std::make_unique<client>(a.endpoints[i % a.endpoints.size()]));
-  measured m(a.lasts);
+  measured m(a);
   std::mutex mutex;
   std::vector<std::thread> threads;
   for (auto& c : clients)

@@ -72,12 +72,12 @@ std::string leader_of(const std::vector<std::string>& endpoints) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto a = parse(argc, argv);
+  const auto a = parse(argc, argv, {"append"});
   make_stream(a.endpoints.front());
   const connection c(leader_of(a.endpoints));
   natsSubscription* acks = nullptr;
   must(natsConnection_SubscribeSync(&acks, c.nc, "_INBOX.bench.*"), "subscribing");
-  measured m(a.lasts);
+  measured m(a);
   const std::string value(a.size, 'x'), inbox = "_INBOX.bench.";
   std::map<std::string, clock::time_point> pending;
   std::uint64_t number = 0;
@@ -101,6 +101,6 @@ int main(int argc, char** argv) {
     pending.erase(it);
     if (!m.over()) start();
   }
-  m.print("jetstream", "append", a.in_flight);
+  m.print("jetstream");
   natsSubscription_Destroy(acks);
 }
