@@ -349,7 +349,7 @@ void engine::state::begin_log(recovered_state r) {
   machine::machine m(opt.limits);
   restore(m, r);
   replica.emplace(ctx, links, disk, meta_group, r, std::move(m));
-  bool others = false;
+  bool others = std::ranges::any_of(opt.seeds, [&](const address& s) { return s != opt.advertise; });
   for (const auto& [id, member] : replica->machine().members()) {
     if (member.removed) continue;
     others |= id != ctx.self;

@@ -113,8 +113,8 @@ class core {
   /// campaigns. A voter that the latest configuration removes still does until it knows that this is committed
   /// (thesis 4.2.2).
   core(node_id self, const options&, recovered, instant now, std::uint64_t seed);
-  /// Right after the beginning: others may know that this disk is an older copy, though none is in the configuration;
-  /// so the only one in it waits for an election time-out, too.
+  /// Right after the beginning: others may know that this disk is an older copy, though none is in its configuration,
+  /// and none may have been when the copy was made; so the only one in it waits for an election time-out, too.
   void wait_for_others();
   /// How long a message to a quorum of the voters, a synced write there and the answer take at present, as the driver
   /// measures it. Election time-outs are five times that at least, and at most ten times as long as the options say

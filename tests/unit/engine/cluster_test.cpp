@@ -63,6 +63,15 @@ swim::statement statement_of(node_id id, const address& at, std::uint64_t boot, 
   return s;
 }
 
+// Node i was started again: it leads, but not before others had time to say that its disk is a copy.
+void leads_after_a_while(nodes& w, std::size_t i, const raft::options& o) {
+  const auto leads = [&] { return w[i].look().raft->current_role() == raft::role::leader; };
+  REQUIRE(!leads());
+  w.run(o.election_timeout_min / 2);
+  REQUIRE(!leads());
+  REQUIRE(w.run_until(leads, 5s));
+}
+
 }  // namespace
 
 // ---- frames --------------------------------------------------------------------------------------------------------
@@ -299,11 +308,15 @@ TEST_CASE("the only voter gives the other members time to say that its disk is a
   REQUIRE(w.run_until([&] { return w[voter].look().raft->conf().members().size() == 1; }));
   w.kill(1 - voter);
   w.restart(voter);
-  const auto leads = [&] { return w[voter].look().raft->current_role() == raft::role::leader; };
-  REQUIRE(!leads());
-  w.run(o.raft.election_timeout_min / 2);
-  REQUIRE(!leads());
-  REQUIRE(w.run_until(leads, 5s));
+  leads_after_a_while(w, voter, o.raft);
+}
+
+TEST_CASE("the only member gives time to whom its seeds name, who may have joined after its disk was copied") {
+  active_nodes w(1);
+  const address self{"10.0.0.1", 7400};
+  w.move(0, self, {self, {"10.0.0.2", 7400}});
+  w.restart(0);
+  leads_after_a_while(w, 0, {});
 }
 
 TEST_CASE("the only member leads at once") {
