@@ -6,8 +6,10 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
+#include <rocksdb/file_system.h>
 #include <rocksdb/options.h>
 #include <rocksdb/sst_file_reader.h>
+#include <rocksdb/sst_partitioner.h>
 #include <rocksdb/table.h>
 
 #include <fmt/format.h>
@@ -18,6 +20,8 @@ namespace coterie {
 namespace {
 
 const char* const family_names[] = {"meta", "log", "state", "local", "default"};
+constexpr std::size_t state_class = 8 + 1;  // a generation, and the first byte of the key
+constexpr std::size_t small_table = 2 << 20;
 constexpr std::size_t small_buffer = 4 << 20;  // of spaces that hold little
 
 /// Tells the latch about errors of flushes and compactions, and keeps RocksDB from "recovering" after an error: a sync
@@ -35,9 +39,26 @@ class error_listener final : public rocksdb::EventListener {
   std::shared_ptr<failure_latch> latch_;
 };
 
-rocksdb::DBOptions db_options(const std::string& directory, const store::options& o,
+/// Keeps files from being deleted once the latch is closed. When the manifest could not be synced RocksDB deletes the
+/// tables that it was to name; but it may name them, and the next start would miss them.
+class keeping_files final : public rocksdb::FileSystemWrapper {
+ public:
+  explicit keeping_files(std::shared_ptr<failure_latch> latch)
+      : FileSystemWrapper(rocksdb::FileSystem::Default()), latch_(std::move(latch)) {}
+  const char* Name() const override { return "keeping_files"; }
+  rocksdb::IOStatus DeleteFile(const std::string& file, const rocksdb::IOOptions& o,
+                               rocksdb::IODebugContext* d) override {
+    return latch_->closed() ? rocksdb::IOStatus::Aborted("the disk failed") : FileSystemWrapper::DeleteFile(file, o, d);
+  }
+
+ private:
+  std::shared_ptr<failure_latch> latch_;
+};
+
+rocksdb::DBOptions db_options(const std::string& directory, const store::options& o, rocksdb::Env* files,
                               std::shared_ptr<failure_latch> latch) {
   rocksdb::DBOptions r;
+  r.env = files;
   r.create_if_missing = true;
   r.create_missing_column_families = true;
   // docs/consensus.md 1.6
@@ -80,6 +101,13 @@ std::vector<rocksdb::ColumnFamilyDescriptor> families_of(const store::options& o
     f.write_buffer_size = name == "log" || name == "state" ? o.write_buffer : std::min(small_buffer, o.write_buffer);
     f.target_file_size_base = 16 << 20;
     f.max_bytes_for_level_base = 64 << 20;
+    if (name == "state") {
+      // Most of it only grows at its end. Small tables of one class of keys each, and a small level to merge new ones
+      // with: what lies behind that is moved down as it is, not written again and again.
+      f.target_file_size_base = std::min(small_table, o.write_buffer);
+      f.max_bytes_for_level_base = 8 << 20;
+      f.sst_partitioner_factory = rocksdb::NewSstPartitionerFixedPrefixFactory(state_class);
+    }
     // the log is short-lived: most of it never reaches a lower level
     f.compression = name == "state" || name == "local" ? compression() : rocksdb::kNoCompression;
     r.emplace_back(name, f);
@@ -164,7 +192,8 @@ rocksdb::Status rocks::open(const std::string& directory, const store::options& 
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   auto families = families_of(o);
   for (auto& f : families) f.options.disable_auto_compactions = suspect;
-  const auto s = rocksdb::DB::Open(db_options(directory, o, latch), directory, families, &handles, &db);
+  to.files = rocksdb::NewCompositeEnv(std::make_shared<keeping_files>(latch));
+  const auto s = rocksdb::DB::Open(db_options(directory, o, to.files.get(), latch), directory, families, &handles, &db);
   if (s.ok()) {
     to.db.reset(db);
     std::copy(handles.begin(), handles.end(), to.families.begin());

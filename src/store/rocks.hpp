@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/listener.h>
 
 #include "base/disk.hpp"
@@ -49,11 +50,13 @@ class failure_latch {
 struct rocks {
   static constexpr std::size_t own = 4;  ///< index of the store's own family, behind the spaces
 
+  std::unique_ptr<rocksdb::Env> files;  ///< how the database reaches them
   std::unique_ptr<rocksdb::DB> db;
   std::array<rocksdb::ColumnFamilyHandle*, 5> families{};  ///< owned
 
   rocks() = default;
-  rocks(rocks&& other) noexcept : db(std::move(other.db)), families(std::exchange(other.families, {})) {}
+  rocks(rocks&& other) noexcept
+      : files(std::move(other.files)), db(std::move(other.db)), families(std::exchange(other.families, {})) {}
   rocks& operator=(rocks&&) = delete;
   ~rocks();
   rocksdb::ColumnFamilyHandle* operator[](disk::space in) const {

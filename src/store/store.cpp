@@ -17,6 +17,7 @@
 
 #include "base/assert.hpp"
 #include "store/directory.hpp"
+#include "store/incoming.hpp"
 #include "store/rocks.hpp"
 #include "store/synced_mark.hpp"
 #include "store/wal.hpp"
@@ -110,6 +111,7 @@ struct store::impl {
   }
 
   std::filesystem::path damage_file() const { return directory.path() / "damaged"; }
+  std::filesystem::path incoming() const { return directory.path() / "db" / "incoming"; }
 
   result<void> open_all();
   result<void> open_database(const std::string& path);
@@ -171,7 +173,7 @@ struct store::impl {
   bool state_lost = false;   ///< then nothing of the damaged one is left
 
   generations states{};  ///< of the present states; an unfinished install writes under the next one
-  std::array<bool, 1 + max_data_groups> installing{};
+  std::array<std::optional<incoming_tables>, 1 + max_data_groups> installing{};
   std::map<std::uint64_t, view> views;
   rocksdb::WriteBatch pending;  ///< empty between calls; kept for its memory
   std::uint64_t syncs = 0;
@@ -187,6 +189,8 @@ result<void> store::impl::open_all() {
                 fmt::format("{} can't be written ({}): give it to this user, or choose another --data",
                             directory.path().string(), std::strerror(errno)));
   }
+  std::error_code ignored;
+  std::filesystem::remove_all(incoming(), ignored);  // of an unfinished install
   const bool existed = rocks::exists(path.string());
   if (auto r = open_database(path.string()); !r) return r;
   if (auto r = open_contents(existed); !r) {
@@ -616,28 +620,34 @@ result<void> store::install_begin(disk::space in) {
   if (auto r = impl_->up_to_date(); !r) return r;
   if (auto r = impl_->give_up_state(); !r) return r;
   const auto group = group_at(in);
-  impl_->installing[group] = true;
+  impl_->installing[group].emplace(impl_->incoming(), std::to_string(group),
+                                   impl_->database.db->GetOptions(impl_->database[in]));
   return impl_->drop_other_generations(group);
 }
 
 result<void> store::install_chunk(std::span<const disk::item> items, disk::space in) {
   if (auto r = impl_->up_to_date(); !r) return r;
   const auto group = group_at(in);
-  if (!impl_->installing[group]) return fail(errc::bad_argument, "no snapshot is being installed");
-  const auto prefix = encode(impl_->states[group] + 1);
-  auto* family = impl_->database[disk::space::state];
+  auto& to = impl_->installing[group];
+  if (!to) return fail(errc::bad_argument, "no snapshot is being installed");
+  auto key = encode(impl_->states[group] + 1);
+  const auto prefix = key.size();
   for (const auto& [k, v] : items) {
-    const rocksdb::Slice key[] = {prefix, slice(k)}, value = slice(v);
-    impl_->pending.Put(family, rocksdb::SliceParts(key, 2), rocksdb::SliceParts(&value, 1));
+    key.resize(prefix);
+    key += as_text(k);
+    if (auto r = impl_->checked(to->add(key, slice(v))); !r) return r;
   }
-  return impl_->fill_tables();  // not by the log: a crash before the commit drops them anyway
+  return {};
 }
 
 result<void> store::install_commit(const disk::batch& what, disk::space in) {
   if (auto r = impl_->up_to_date(); !r) return r;
   const auto group = group_at(in);
-  if (!impl_->installing[group]) return fail(errc::bad_argument, "no snapshot is being installed");
-  if (auto r = impl_->flush_tables(true); !r) return r;  // the chunks
+  auto& tables = impl_->installing[group];
+  if (!tables) return fail(errc::bad_argument, "no snapshot is being installed");
+  // First, what the log has of an earlier install, which a start would drop again, and the new one with it.
+  if (auto r = impl_->flush_tables(true); !r) return r;
+  if (auto r = impl_->checked(tables->move_to(*impl_->database.db, impl_->database[in])); !r) return r;
   auto next = impl_->states;
   ++next[group];
   impl_->pending.Put(impl_->database.families[rocks::own], name_of_generation(group), encode(next[group]));
@@ -645,7 +655,7 @@ result<void> store::install_commit(const disk::batch& what, disk::space in) {
   impl_->add(what, next);
   if (auto r = impl_->commit_through(true); !r) return r;
   impl_->states = next;
-  impl_->installing[group] = false;
+  tables.reset();
   return impl_->drop_other_generations(group);
 }
 

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <map>
 
+#include <fmt/format.h>
+
 #include "base/random.hpp"
 #include "contract/store_disks.hpp"
 
@@ -143,6 +145,26 @@ ON_BOTH_DISKS("an install replaces the state in one step") {
   CHECK(text(d, space::state) == "a=1 c=2 d=1 e=1");
   CHECK(text(d, space::meta) == "m=2");
 
+  SECTION("which may be larger than a table, in any order") {
+    std::map<std::string, std::string> expected;
+    d.install_begin();
+    for (const int first : {100, 300, 0, 200, 50}) {
+      std::vector<disk::item> items;
+      for (int i = first; i < first + 150; ++i) {
+        const auto key = fmt::format("{:04}", i);
+        expected[key] = std::to_string(first) + std::string(1'000, 'x');
+        items.push_back(item(key, expected[key]));
+      }
+      d.install_chunk(items);
+    }
+    d.install_commit({});
+    for (int i = 0; i < 2; ++i) {
+      std::map<std::string, std::string> found;
+      for (const auto& [k, v] : d.range(whole(space::state)).items) found[to_text(k)] = to_text(v);
+      CHECK(found == expected);
+      d.restart();
+    }
+  }
   SECTION("and can be followed by another, with views across both") {
     d.open_view(2);
     d.install_begin();

@@ -24,6 +24,7 @@
 namespace {
 
 std::atomic<int> failing_syncs{0};  // so many fdatasync calls fail
+std::atomic<int> sound_syncs{0};    // before that
 std::atomic<int> all_syncs{0};
 
 }  // namespace
@@ -31,7 +32,7 @@ std::atomic<int> all_syncs{0};
 // RocksDB's calls come here, too: the dynamic linker takes the executable's definition first.
 extern "C" int fdatasync(int fd) {
   ++all_syncs;
-  if (failing_syncs > 0) {
+  if (failing_syncs > 0 && sound_syncs-- <= 0) {
     --failing_syncs;
     errno = EIO;
     return -1;
@@ -140,6 +141,44 @@ TEST_CASE("a write that fails is the last one", "[store]") {
   s = must(store::open(t.path()));
   auto q = whole(space::log);
   CHECK(must(s->range(q)).items.size() >= answers.size() - 1);
+}
+
+// Its tables are synced, moved into the database, and referred to by a record of the log: what is between two of these
+// is neither the old state nor the new one.
+TEST_CASE("an install that fails at any of its syncs is whole or absent, and so is the one after it (nuraft#562)",
+          "[store][lesson]") {
+  int syncs = 0;
+  for (bool failed = true; failed; ++syncs) {
+    temporary_directory t;
+    std::vector<disk::item> items;
+    for (int i = 0; i < 300; ++i) items.push_back(item(fmt::format("{:04}", i), std::string(1'000, 'n')));
+    {
+      auto s = must(store::open(t.path(), small_options()));
+      must(s->write({put(space::state, "old", "1"), put(space::meta, "old", "1")}, true));
+      must(s->install_begin());
+      must(s->install_chunk(items));
+      sound_syncs = syncs;
+      failing_syncs = 1;
+      const auto r = s->install_commit({erase(space::meta, "old"), put(space::meta, "new", "1")});
+      failed = failing_syncs.exchange(0) == 0;
+      INFO("after " << syncs << " syncs");
+      REQUIRE(r.has_value() != failed);
+    }
+    auto s = must(store::open(t.path(), small_options()));
+    const auto image = must(s->load({}, {}));
+    const bool is_new = image.state == items && text(image.meta) == "new=1";
+    const bool is_old = text(image.state) == "old=1" && text(image.meta) == "old=1";
+    INFO("after " << syncs << " syncs: " << text(image.meta) << ", " << image.state.size() << " items");
+    REQUIRE((is_new || (failed && is_old)));
+    CHECK_FALSE(fs::exists(t.path() / "db" / "incoming"));
+    must(s->install_begin());
+    must(s->install_chunk(std::vector{item("0001", "another")}));
+    must(s->install_commit({}));
+    s.reset();
+    s = must(store::open(t.path(), small_options()));
+    REQUIRE(text(must(s->load({}, {})).state) == "0001=another");
+  }
+  REQUIRE(syncs > 5);
 }
 
 TEST_CASE("a failed flush in the background is noticed", "[store]") {
