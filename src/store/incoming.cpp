@@ -8,7 +8,7 @@
 namespace coterie {
 
 incoming_tables::incoming_tables(std::filesystem::path directory, std::string name, const rocksdb::Options& o)
-    : directory_(std::move(directory)), name_(std::move(name)), options_(o), target_(o.target_file_size_base) {}
+    : directory_(std::move(directory)), name_(std::move(name)), options_(o) {}
 
 incoming_tables::~incoming_tables() {
   table_.reset();
@@ -31,7 +31,7 @@ rocksdb::Status incoming_tables::finish() {
 
 rocksdb::Status incoming_tables::add(const rocksdb::Slice& key, const rocksdb::Slice& value) {
   rocksdb::Status s;
-  if (table_ && (table_->FileSize() >= target_ || key.compare(last_) <= 0)) s = finish();
+  if (table_ && (table_->FileSize() >= options_.target_file_size_base || key.compare(last_) <= 0)) s = finish();
   if (s.ok() && !table_) s = begin();
   if (s.ok()) s = table_->Put(key, value);
   last_.assign(key.data(), key.size());

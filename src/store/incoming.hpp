@@ -2,7 +2,6 @@
 // nothing to merge afterwards (RocksDB's bulk ingestion). Private to src/store.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -36,7 +35,6 @@ class incoming_tables {
   const std::filesystem::path directory_;
   const std::string name_;
   const rocksdb::Options options_;
-  const std::size_t target_;  ///< bytes of a table
   std::unique_ptr<rocksdb::SstFileWriter> table_;
   std::vector<std::string> files_;
   std::string last_;  ///< the key
